@@ -1,0 +1,64 @@
+// Command nines runs a described system on a proving ground of real
+// Kubernetes nodes, breaks it, and renders it for AKS. Start with
+// "nines up"; each command lives in a file of its own name. The command
+// holds words and wiring only: what it does is in the packages it calls.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "devel"
+
+// Exit codes, the same for every command: 0 done or held, 1 the answer is
+// "no" (refuted, invalid, different), 2 trouble, usage included.
+const (
+	exitNo      = 1
+	exitTrouble = 2
+)
+
+// errNo ends a command with exit code 1 after it has printed its answer.
+var errNo = errors.New("no")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errNo):
+		return exitNo
+	}
+	fmt.Fprintf(stderr, "nines: %v\n", err)
+	return exitTrouble
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "nines",
+		Short:         "Prove on one machine that microservices on AKS do not go down",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	return root
+}

@@ -1,0 +1,3 @@
+module github.com/nines-ha/nines/service
+
+go 1.26.0
