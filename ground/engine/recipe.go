@@ -1,0 +1,74 @@
+package engine
+
+import "strings"
+
+// Recipe says how one engine is compiled. What is compiled, and at which
+// version, is in the go.mod of its folder.
+type Recipe struct {
+	Name   string
+	Folder string // under the source folder; empty: Name
+	Module string // whose version is the engine's
+	// LDFlags may hold {version} (v1.2.3) and {number} (1.2.3).
+	LDFlags string
+	Tags    []string
+	CGO     bool
+	// Packages are the Debian packages a compile needs besides Go.
+	Packages []string
+	// Rename maps what Go calls a program to what people call it.
+	Rename map[string]string
+	// C compiles one C file of the module instead of the Go programs.
+	C *CProgram
+	// Memory is what a cold compile needs at its worst, in MiB.
+	Memory int64
+}
+
+// CProgram is a program that upstream writes in C inside a Go module.
+type CProgram struct {
+	Binary string
+	File   string // in the module
+	Flags  []string
+}
+
+// Recipes lists the engines of the proving ground.
+func Recipes() []Recipe {
+	return []Recipe{
+		{
+			Name: "containerd", Module: "github.com/containerd/containerd/v2", Memory: 1500,
+			LDFlags: "-s -w -X github.com/containerd/containerd/v2/version.Version={version}",
+		},
+		{
+			Name: "runc", Module: "github.com/opencontainers/runc", Memory: 1000,
+			LDFlags: "-s -w -X main.version={number}", Tags: []string{"seccomp"}, CGO: true,
+			Packages: []string{"gcc", "libc6-dev", "pkg-config", "libseccomp-dev"},
+		},
+		{
+			Name: "pause", Folder: "kubernetes", Module: "k8s.io/kubernetes", Memory: 100,
+			Packages: []string{"gcc", "libc6-dev"},
+			C: &CProgram{
+				Binary: "pause", File: "build/pause/linux/pause.c",
+				Flags: []string{"-Os", "-Wall", "-static", "-s", "-DVERSION={version}"},
+			},
+		},
+		{
+			Name: "etcd", Module: "go.etcd.io/etcd/server/v3", Memory: 1500,
+			LDFlags: "-s -w", Rename: map[string]string{"server": "etcd"},
+		},
+		{
+			Name: "kubernetes", Module: "k8s.io/kubernetes", Memory: 3000,
+			LDFlags: "-s -w -X k8s.io/component-base/version.gitVersion={version}",
+		},
+		{Name: "coredns", Module: "github.com/coredns/coredns", Memory: 2000, LDFlags: "-s -w"},
+		{Name: "metrics-server", Module: "sigs.k8s.io/metrics-server", Memory: 2000, LDFlags: "-s -w"},
+	}
+}
+
+func (r Recipe) folder() string {
+	if r.Folder != "" {
+		return r.Folder
+	}
+	return r.Name
+}
+
+func expand(text, version string) string {
+	return strings.NewReplacer("{version}", version, "{number}", strings.TrimPrefix(version, "v")).Replace(text)
+}
