@@ -27,7 +27,7 @@ type Spec struct {
 	Env        []string // whole environment
 	Dir        string
 	Root       string // chroot, if any
-	UID, GID   uint32         // 0 is root
+	UID, GID   uint32 // 0 is root
 	LogFile    string
 	Namespaces *namespace.Set // nil: the caller's
 	Group      *cgroup.Group  // nil: the caller's
@@ -220,3 +220,6 @@ func (p *Process) Restarts() (int, error) {
 
 // Done is closed when the child has ended and is not started again.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Name is the name that Spec gave it.
+func (p *Process) Name() string { return p.spec.Name }
