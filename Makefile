@@ -17,7 +17,7 @@ help: ## list the targets
 
 .PHONY: build
 build: go-version ## build bin/nines
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/nines ./cmd/nines
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/nines ./cmd/nines
 
 .PHONY: up
 up: build packages ## build, then run the fleet on a real cluster on this machine
