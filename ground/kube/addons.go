@@ -1,0 +1,59 @@
+package kube
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/base64"
+	"net/netip"
+	"text/template"
+
+	"github.com/nines-ha/nines/ground/network"
+	"github.com/nines-ha/nines/internal/pki"
+)
+
+// Images that the addons run, by the names that their projects publish.
+const (
+	CoreDNSImage       = "registry.k8s.io/coredns/coredns:v1.15.0"
+	MetricsServerImage = "registry.k8s.io/metrics-server/metrics-server:v0.9.0"
+)
+
+//go:embed access.yaml
+var accessRules []byte
+
+//go:embed coredns.yaml.tmpl
+var coreDNS string
+
+//go:embed metrics-server.yaml.tmpl
+var metricsServer string
+
+// Addons are the files that a managed cluster brings with it: access rules,
+// CoreDNS and metrics-server. They hold a key and are never written to disk.
+func (c *Cluster) Addons() ([][]byte, error) {
+	serving, err := c.ca.Issue(pki.Subject{Name: "metrics-server", Hosts: []string{"metrics-server.kube-system.svc"}})
+	if err != nil {
+		return nil, err
+	}
+	values := struct {
+		Resolver, DNS                    netip.Addr
+		CoreDNSImage, MetricsServerImage string
+		CA, Cert, Key                    string
+	}{
+		network.Magic, c.config.Plan.DNSService(), CoreDNSImage, MetricsServerImage,
+		base64.StdEncoding.EncodeToString(c.ca.PEM),
+		base64.StdEncoding.EncodeToString(serving.Cert),
+		base64.StdEncoding.EncodeToString(serving.Key),
+	}
+	files := [][]byte{accessRules}
+	for _, text := range []string{coreDNS, metricsServer} {
+		t, err := template.New("addon").Option("missingkey=error").Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		var b bytes.Buffer
+		if err := t.Execute(&b, values); err != nil {
+			return nil, err
+		}
+		files = append(files, b.Bytes())
+	}
+	return files, nil
+}
