@@ -141,13 +141,45 @@ func TestArchitectureDecisions(t *testing.T) {
 	for _, p := range readPackages(t) {
 		for imported, file := range merged(p.imports, p.testImports) {
 			module := longestPrefix(modules, imported)
-			if _, ours := inModule(module); !ours && module != "" && !strings.Contains(text.String(), module) {
+			if _, ours := inModule(module); !ours && module != "" && !decided(text.String(), module) {
 				undecided[module] = file
 			}
 		}
 	}
 	for _, module := range slices.Sorted(maps.Keys(undecided)) {
 		t.Errorf("%s imports %s, and no file of docs/decisions says why", undecided[module], module)
+	}
+}
+
+// decided reports whether a text names the module, what it is a part of
+// (example.org/otel for example.org/otel/trace), or "example.org/*".
+func decided(text, module string) bool {
+	for name := module; name != "."; name = path.Dir(name) {
+		whole := `(^|[^\w./-])` + regexp.QuoteMeta(name) + `($|[^\w/-])`
+		family := regexp.QuoteMeta(name) + `/\*`
+		if regexp.MustCompile(whole + "|" + family).MatchString(text) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestArchitectureDecided(t *testing.T) {
+	cases := []struct {
+		text, module string
+		want         bool
+	}{
+		{"chose example.org/a/b.", "example.org/a/b", true},
+		{"chose `example.org/a`, as", "example.org/a/trace", true},
+		{"chose example.org/a/b", "example.org/a/c", false},
+		{"chose example.org/a-b", "example.org/a", false},
+		{"chose example.org/*", "example.org/a", true},
+		{"chose another", "example.org/a", false},
+	}
+	for _, c := range cases {
+		if got := decided(c.text, c.module); got != c.want {
+			t.Errorf("decided(%q, %q) is %v", c.text, c.module, got)
+		}
 	}
 }
 
