@@ -73,7 +73,7 @@ bench: go-version ## benchmarks of both modules
 .PHONY: golden
 golden: go-version ## rewrite the golden files; read the diff before you commit it
 	set -e; for m in $(MODULES); do ( cd $$m && \
-		dirs=$$(grep -rl --include='*_test.go' '"update"' . | xargs -r -n1 dirname | sort -u); \
+		dirs=$$(grep -rl --include='*_test.go' 'flag\.Bool.*"update"' . | xargs -r -n1 dirname | sort -u); \
 		for d in $$dirs; do if [ $$m = . ]; then case $$d in ./service*) continue;; esac; fi; $(GO) test $$d -update; done ); done
 
 .PHONY: go-version
