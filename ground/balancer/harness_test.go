@@ -1,0 +1,315 @@
+package balancer
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/nines-ha/nines/internal/namespace"
+)
+
+const (
+	port      = 80
+	probePort = 10256
+	patience  = 10 * time.Second // for a condition that must come true
+)
+
+var frontend = netip.MustParseAddr("20.0.0.1")
+
+// A region is a client, a router and machines behind its bridge, each in a
+// namespace of its own.
+//
+//	client 10.9.0.2 ── 10.9.0.1 router 10.0.0.1 ── br0 ── machine n at 10.0.0.1n
+type region struct {
+	t        *testing.T
+	client   *namespace.Set
+	router   *namespace.Set
+	machines []*machine
+}
+
+type machine struct {
+	Backend
+	set  *namespace.Set
+	veth string // the router's end
+
+	mu     sync.Mutex
+	health int
+	conns  map[net.Conn]bool
+}
+
+func newRegion(t *testing.T, count int) *region {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is not installed")
+	}
+	r := &region{t: t, client: newNet(t), router: newNet(t)}
+	router := at(t, r.router)
+	must(t, router.LinkAdd(&netlink.Bridge{LinkAttrs: attrs("br0")}))
+	address(t, router, "br0", "10.0.0.1/24")
+	address(t, router, "lo", "168.63.129.16/32")
+	connect(t, r.router, "up", r.client, "eth0")
+	address(t, router, "up", "10.9.0.1/24")
+	client := at(t, r.client)
+	address(t, client, "eth0", "10.9.0.2/24")
+	gateway(t, client, "10.9.0.1")
+
+	for i := range count {
+		m := &machine{
+			Backend: Backend{Node: fmt.Sprintf("node-%d", i), Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})},
+			set:     newNet(t), veth: fmt.Sprintf("m%d", i), health: http.StatusOK, conns: map[net.Conn]bool{},
+		}
+		connect(t, r.router, m.veth, m.set, "eth0")
+		link, err := router.LinkByName(m.veth)
+		must(t, err)
+		bridge, err := router.LinkByName("br0")
+		must(t, err)
+		must(t, router.LinkSetMaster(link, bridge))
+		h := at(t, m.set)
+		address(t, h, "eth0", m.Address.String()+"/24")
+		address(t, h, "lo", frontend.String()+"/32")
+		gateway(t, h, "10.0.0.1")
+		m.serve(t)
+		r.machines = append(r.machines, m)
+	}
+	return r
+}
+
+func (r *region) open(cfg Config) *Plane {
+	r.t.Helper()
+	cfg.Router = r.router
+	cfg.Source = netip.MustParseAddr("168.63.129.16")
+	p, err := Open(cfg)
+	must(r.t, err)
+	r.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			r.t.Error(err)
+		}
+	})
+	return p
+}
+
+func (r *region) backends() []Backend {
+	var backends []Backend
+	for _, m := range r.machines {
+		backends = append(backends, m.Backend)
+	}
+	return backends
+}
+
+// ask opens a new flow and returns who answered.
+func (r *region) ask(timeout time.Duration) (string, error) {
+	conn, err := r.dial(timeout)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	return conn.ask(timeout)
+}
+
+func (r *region) dial(timeout time.Duration) (*flow, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := r.client.Dial(ctx, "tcp", netip.AddrPortFrom(frontend, port).String())
+	if err != nil {
+		return nil, err
+	}
+	return &flow{conn, bufio.NewReader(conn)}, nil
+}
+
+type flow struct {
+	net.Conn
+	lines *bufio.Reader
+}
+
+func (f *flow) ask(timeout time.Duration) (string, error) {
+	if err := f.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(f, "who\n"); err != nil {
+		return "", err
+	}
+	line, err := f.lines.ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// serve answers every line on the frontend with the machine's name, over TCP
+// and UDP, and probes with the machine's health.
+func (m *machine) serve(t *testing.T) {
+	where := netip.AddrPortFrom(frontend, port).String()
+	l, err := m.set.Listen("tcp", where)
+	must(t, err)
+	var packets net.PacketConn
+	must(t, m.set.Do(func() (err error) { packets, err = net.ListenPacket("udp", where); return err }))
+	probes, err := m.set.Listen("tcp", netip.AddrPortFrom(m.Address, probePort).String())
+	must(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		from, _, _ := net.SplitHostPort(req.RemoteAddr)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if from != "168.63.129.16" || req.URL.Path != "/healthz" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.WriteHeader(m.health)
+	})}
+	var wg sync.WaitGroup
+	wg.Go(func() { server.Serve(probes) })
+	wg.Go(func() {
+		buffer := make([]byte, 64)
+		for {
+			_, from, err := packets.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			packets.WriteTo([]byte(m.Node), from)
+		}
+	})
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			m.mu.Lock()
+			m.conns[conn] = true
+			m.mu.Unlock()
+			wg.Go(func() {
+				defer conn.Close()
+				lines := bufio.NewScanner(conn)
+				for lines.Scan() {
+					fmt.Fprintln(conn, m.Node)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		packets.Close()
+		server.Close()
+		m.mu.Lock()
+		for conn := range m.conns {
+			conn.Close()
+		}
+		m.mu.Unlock()
+		wg.Wait()
+	})
+}
+
+func (m *machine) setHealth(status int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.health = status
+}
+
+// cut takes the machine's cable out of the router.
+func (r *region) cut(m *machine) {
+	h := at(r.t, r.router)
+	link, err := h.LinkByName(m.veth)
+	must(r.t, err)
+	must(r.t, h.LinkSetDown(link))
+}
+
+// nft lists something of the router's rules.
+func (r *region) run(args ...string) string {
+	r.t.Helper()
+	var out []byte
+	must(r.t, r.router.Do(func() (err error) {
+		out, err = exec.Command(args[0], args[1:]...).CombinedOutput()
+		return err
+	}))
+	return string(out)
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func newNet(t *testing.T) *namespace.Set {
+	t.Helper()
+	set, err := namespace.NewNet()
+	must(t, err)
+	t.Cleanup(set.Close)
+	h := at(t, set)
+	lo, err := h.LinkByName("lo")
+	must(t, err)
+	must(t, h.LinkSetUp(lo))
+	return set
+}
+
+func at(t *testing.T, set *namespace.Set) *netlink.Handle {
+	t.Helper()
+	h, err := netlink.NewHandleAt(netns.NsHandle(set.Net.Fd()), unix.NETLINK_ROUTE)
+	must(t, err)
+	t.Cleanup(h.Close)
+	return h
+}
+
+func connect(t *testing.T, a *namespace.Set, nameA string, b *namespace.Set, nameB string) {
+	t.Helper()
+	ha, hb := at(t, a), at(t, b)
+	veth := &netlink.Veth{LinkAttrs: attrs(nameA), PeerName: nameB, PeerNamespace: netlink.NsFd(b.Net.Fd())}
+	must(t, ha.LinkAdd(veth))
+	for h, name := range map[*netlink.Handle]string{ha: nameA, hb: nameB} {
+		link, err := h.LinkByName(name)
+		must(t, err)
+		must(t, h.LinkSetUp(link))
+	}
+}
+
+func attrs(name string) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name = name
+	return a
+}
+
+func address(t *testing.T, h *netlink.Handle, link, cidr string) {
+	t.Helper()
+	l, err := h.LinkByName(link)
+	must(t, err)
+	a, err := netlink.ParseAddr(cidr)
+	must(t, err)
+	must(t, h.AddrAdd(l, a))
+	must(t, h.LinkSetUp(l))
+}
+
+func gateway(t *testing.T, h *netlink.Handle, via string) {
+	t.Helper()
+	must(t, h.RouteAdd(&netlink.Route{Dst: everywhere(), Gw: net.ParseIP(via)}))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
