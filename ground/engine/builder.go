@@ -86,32 +86,38 @@ func (b *Builder) choose(names []string) ([]Engine, error) {
 	return chosen, nil
 }
 
+// Find is the engine that has a program.
+func (b *Builder) Find(program string) (Engine, error) {
+	all, err := b.Catalog()
+	if err != nil {
+		return Engine{}, err
+	}
+	for _, e := range all {
+		if slices.ContainsFunc(e.Programs, func(p Program) bool { return p.Name == program }) {
+			return e, nil
+		}
+	}
+	return Engine{}, fmt.Errorf("no engine has a program %q; see: nines engines list", program)
+}
+
 // Path is where a program is, once its engine is built.
 func (b *Builder) Path(program string) (string, error) {
-	all, err := b.Catalog()
+	e, err := b.Find(program)
 	if err != nil {
 		return "", err
 	}
-	for _, e := range all {
-		for _, p := range e.Programs {
-			if p.Name != program {
-				continue
-			}
-			dir, err := b.dir(e)
-			if err != nil {
-				return "", err
-			}
-			file := filepath.Join(dir, "bin", program)
-			if _, err := os.Stat(file); err != nil {
-				if errors.Is(err, os.ErrNotExist) {
-					return "", fmt.Errorf("%s %s is not built; run: nines engines build %s", program, e.Version, e.Name)
-				}
-				return "", fmt.Errorf("find %s: %w", program, err)
-			}
-			return file, nil
-		}
+	dir, err := b.dir(e)
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("no engine has a program %q; see: nines engines list", program)
+	file := filepath.Join(dir, "bin", program)
+	if _, err := os.Stat(file); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return "", fmt.Errorf("%s %s is not built; run: nines engines build %s", program, e.Version, e.Name)
+		}
+		return "", fmt.Errorf("find %s: %w", program, err)
+	}
+	return file, nil
 }
 
 // Status says whether an engine is in the cache, and how large it is there.

@@ -1,0 +1,135 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/nines-ha/nines/ground/engine"
+)
+
+// Catalogue makes images for upstream references and puts them into the store.
+type Catalogue struct {
+	Store   *Store
+	Engines *engine.Builder
+	Recipes []Recipe // nil: the ground's, see Recipes
+}
+
+func (c *Catalogue) recipes() []Recipe {
+	if c.Recipes != nil {
+		return c.Recipes
+	}
+	return Recipes()
+}
+
+// References lists what the catalogue can make, sorted.
+func (c *Catalogue) References() []string {
+	var refs []string
+	for _, r := range c.recipes() {
+		refs = append(refs, r.Reference)
+	}
+	slices.Sort(refs)
+	return refs
+}
+
+// Provide sees to it that the store has the image of a full reference: it
+// makes it, compiling its engine if need be, unless the store has it from the
+// same recipe or from elsewhere. ErrNotFound: there is no recipe.
+func (c *Catalogue) Provide(ctx context.Context, reference string) error {
+	i := slices.IndexFunc(c.recipes(), func(r Recipe) bool { return r.Reference == reference })
+	if i < 0 {
+		return fmt.Errorf("no recipe for %s: %w", reference, ErrNotFound)
+	}
+	r := c.recipes()[i]
+	key, err := c.key(r)
+	if err != nil {
+		return fmt.Errorf("make image %s: %w", reference, err)
+	}
+	switch have, err := c.Store.Lookup(reference); {
+	case err == nil && (have.Recipe == "" || have.Recipe == key):
+		return nil
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return err
+	}
+	img, err := c.make(ctx, r)
+	if err != nil {
+		return fmt.Errorf("make image %s: %w", reference, err)
+	}
+	_, err = c.Store.put(reference, img, key)
+	return err
+}
+
+func (c *Catalogue) key(r Recipe) (string, error) {
+	if r.Program == "" {
+		return r.key("debian")
+	}
+	e, err := c.Engines.Find(r.Program)
+	if err != nil {
+		return "", err
+	}
+	status, err := c.Engines.Status(e)
+	if err != nil {
+		return "", err
+	}
+	return r.key(filepath.Base(status.Dir))
+}
+
+func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
+	if r.Program == "" {
+		root, err := c.Engines.Root(ctx, rootName(r), r.Debian)
+		if err != nil {
+			return nil, err
+		}
+		return c.Store.fromRoot(root, r)
+	}
+	e, err := c.Engines.Find(r.Program)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Engines.Build(ctx, e.Name); err != nil {
+		return nil, err
+	}
+	program, err := c.Engines.Path(r.Program)
+	if err != nil {
+		return nil, err
+	}
+	return c.Store.fromProgram(program, r)
+}
+
+// rootName calls the root of an image after its repository's last element.
+func rootName(r Recipe) string {
+	return "image-" + filepath.Base(repository(r.Reference))
+}
+
+// bindLowPorts is cap_net_bind_service=+ep as the kernel stores it with a file
+// (version 2, effective).
+func bindLowPorts() []byte {
+	return []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+}
+
+func (s *Store) fromProgram(program string, r Recipe) (v1.Image, error) {
+	f := file{Path: filepath.Base(program), Mode: 0o755, From: program}
+	if r.BindLowPorts {
+		f.Capabilities = bindLowPorts()
+	}
+	base, err := s.baseLayer()
+	if err != nil {
+		return nil, err
+	}
+	top, err := s.layerOf(f)
+	if err != nil {
+		return nil, err
+	}
+	config := v1.Config{
+		User: r.User, WorkingDir: "/", Entrypoint: r.Entrypoint, Cmd: r.Cmd,
+		Env: []string{"PATH=" + path, "SSL_CERT_FILE=/" + certsFile},
+	}
+	if len(config.Entrypoint) == 0 {
+		config.Entrypoint = []string{"/" + f.Path}
+	}
+	return compose(runtime.GOARCH, config, base, top)
+}

@@ -1,0 +1,138 @@
+package image
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Put stores an image and, unless ref is empty, names it.
+func (s *Store) Put(ref string, img v1.Image) (v1.Hash, error) {
+	return s.put(ref, img, "")
+}
+
+func (s *Store) put(ref string, img v1.Image, recipe string) (v1.Hash, error) {
+	if ref != "" {
+		full, err := Reference(ref)
+		if err != nil {
+			return v1.Hash{}, err
+		}
+		ref = full
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	for _, l := range layers {
+		if err := s.putLayer(l); err != nil {
+			return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+		}
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	if err := s.putText(config); err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	text, err := img.RawManifest()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	kind, err := img.MediaType()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	digest, err := s.putManifest(ref, text, kind, recipe)
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	return digest, nil
+}
+
+// putLayer copies a layer unless the store has it or it must not be copied.
+func (s *Store) putLayer(l v1.Layer) error {
+	kind, err := l.MediaType()
+	if err != nil {
+		return err
+	}
+	if !kind.IsDistributable() {
+		return nil
+	}
+	digest, err := l.Digest()
+	if err != nil {
+		return err
+	}
+	if f, _, err := s.Blob(digest); err == nil {
+		return f.Close()
+	}
+	r, err := l.Compressed()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return s.putBlob(r, digest)
+}
+
+func (s *Store) putText(text []byte) error {
+	_, _, err := s.WriteBlob(bytes.NewReader(text))
+	return err
+}
+
+func (s *Store) putBlob(r io.Reader, digest v1.Hash) error {
+	u, err := s.Upload()
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(u, r); err != nil {
+		u.Abort()
+		return fmt.Errorf("copy blob %s: %w", digest, err)
+	}
+	_, _, err = u.Commit(digest)
+	return err
+}
+
+// putIndex stores an image for several platforms.
+func (s *Store) putIndex(ref string, index v1.ImageIndex) (v1.Hash, error) {
+	m, err := index.IndexManifest()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	for _, d := range m.Manifests {
+		switch {
+		case d.MediaType.IsIndex():
+			child, err := index.ImageIndex(d.Digest)
+			if err != nil {
+				return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+			}
+			if _, err := s.putIndex("", child); err != nil {
+				return v1.Hash{}, err
+			}
+		case d.MediaType.IsImage():
+			child, err := index.Image(d.Digest)
+			if err != nil {
+				return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+			}
+			if _, err := s.Put("", child); err != nil {
+				return v1.Hash{}, err
+			}
+		default:
+			return v1.Hash{}, fmt.Errorf("store image %s: an index entry of type %q is not an image", ref, d.MediaType)
+		}
+	}
+	text, err := index.RawManifest()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	kind, err := index.MediaType()
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	digest, err := s.PutManifest(ref, text, kind)
+	if err != nil {
+		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+	}
+	return digest, nil
+}

@@ -1,0 +1,67 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// Recipe says what an upstream reference becomes here: a program of an engine
+// on the base layer, or a Debian root file system.
+type Recipe struct {
+	Reference string // in full, see Reference
+	Program   string // of an engine; it is put at the root of the image
+	Debian    []string
+	// User is UID:GID, or for a Debian root the name of a user in it.
+	User       string
+	Entrypoint []string // empty and Program set: the program
+	Cmd        []string
+	Dirs       []Dir
+	// BindLowPorts gives the program the file capability to listen below 1024.
+	BindLowPorts bool
+}
+
+// Dir is a directory a Debian program expects and its package does not make.
+type Dir struct {
+	Path string // without the leading slash
+	User string // who owns it, a name in the root
+}
+
+// Recipes lists the upstream images the ground can make. Wheels are not among
+// them yet.
+func Recipes() []Recipe {
+	return []Recipe{
+		{
+			Reference: "registry.k8s.io/pause:3.10.1", Program: "pause", User: "65535:65535",
+		},
+		{
+			Reference: "registry.k8s.io/coredns/coredns:v1.15.0", Program: "coredns", User: "65532:65532",
+			BindLowPorts: true,
+		},
+		{
+			Reference: "registry.k8s.io/metrics-server/metrics-server:v0.9.0", Program: "metrics-server", User: "65534",
+		},
+		{
+			// Debian's Redis refuses clients from elsewhere unless told otherwise;
+			// upstream's image has that turned off.
+			Reference: "docker.io/library/redis:7", Debian: []string{"redis-server"}, User: "redis",
+			Cmd:  []string{"redis-server", "--protected-mode", "no", "--dir", "/data"},
+			Dirs: []Dir{{Path: "data", User: "redis"}},
+		},
+	}
+}
+
+// imageLayout is part of a recipe's key; it counts changes to how images are
+// made.
+const imageLayout = 1
+
+// key names what an image is made from; from is what the recipe stands on.
+func (r Recipe) key(from string) (string, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("recipe of %s: %w", r.Reference, err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", imageLayout, from, text))
+	return hex.EncodeToString(sum[:])[:16], nil
+}
