@@ -52,7 +52,7 @@ func Generate(trips Trips) (*Source, error) {
 			heading: random.Float64() * 360, charge: 60 + random.Float64()*40, air: 5 + random.Float64()*20,
 		}
 	}
-	begin := time.Date(2026, 1, 1, 6, 0, 0, 0, time.UTC)
+	begin := time.Date(2024, 1, 1, 6, 0, 0, 0, time.UTC)
 	round, tick, turn := 0, 0, 0
 	return &Source{
 		Name:  "generated",
