@@ -36,7 +36,7 @@ test: unit ground-test ## unit and ground tests, from a bare machine (needs root
 
 .PHONY: unit
 unit: go-version ## unit tests of both modules
-	set -e; for m in $(MODULES); do ( cd $$m && $(GO) test -timeout 10m ./... ); done
+	rc=0; for m in $(MODULES); do ( cd $$m && $(GO) test -timeout 10m ./... ) || rc=1; done; exit $$rc
 
 .PHONY: ground-test
 ground-test: packages ## tests on real clusters (needs root)

@@ -32,8 +32,7 @@ type ban struct {
 }
 
 func (b ban) covers(imported string) bool {
-	root, below := strings.CutSuffix(b.path, "/...")
-	return imported == root || below && strings.HasPrefix(imported, root+"/")
+	return matches(b.path, imported)
 }
 
 func readImportTable(name string) (*importTable, error) {
@@ -175,7 +174,11 @@ func (row *importRow) allow(name string) bool {
 	return false
 }
 
+// matches knows path.Match's patterns, and "NAME/..." for NAME and all below.
 func matches(pattern, dir string) bool {
+	if root, below := strings.CutSuffix(pattern, "/..."); below {
+		return dir == root || strings.HasPrefix(dir, root+"/")
+	}
 	ok, err := path.Match(pattern, dir)
 	return err == nil && ok
 }
@@ -215,6 +218,7 @@ func TestArchitectureTableFails(t *testing.T) {
 	}{
 		{name: "as drawn", rows: []string{"ground: record"}},
 		{name: "by pattern", rows: []string{"gr*: rec*"}},
+		{name: "with all below", rows: []string{"ground/...: record/..."}},
 		{name: "not listed", rows: []string{"drill: record"}, want: "ground: not in ARCHITECTURE.md; say what it may import"},
 		{name: "not allowed", rows: []string{"ground: system"}, want: "ground/up.go imports record; ARCHITECTURE.md allows only [system]"},
 		{name: "own name before pattern", rows: []string{"*: record", "ground:"}, want: "ground/up.go imports record; ARCHITECTURE.md allows only []"},
