@@ -31,7 +31,11 @@ func (r *Registry) provide(req *http.Request, full string) error {
 		work, cancel := context.WithTimeout(r.done, provideLimit)
 		defer cancel()
 		began := time.Now()
+		if err := r.lately(full); err != nil {
+			return nil, err
+		}
 		err := r.catalogue.Provide(work, full)
+		r.remember(full, err)
 		if took := time.Since(began); err == nil && took > time.Second {
 			r.log.Info("image made", "reference", full, "took", took.Round(100*time.Millisecond))
 		}
@@ -72,4 +76,32 @@ func (r *Registry) enter() error {
 	}
 	r.workers.Add(1)
 	return nil
+}
+
+// refusal is why an image could not be made, kept for a moment: containerd
+// asks a second time for the reason, and that should not compile again.
+type refusal struct {
+	err error
+	at  time.Time
+}
+
+const refusalAge = 15 * time.Second
+
+func (r *Registry) lately(full string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old, ok := r.refused[full]; ok && time.Since(old.at) < refusalAge {
+		return old.err
+	}
+	return nil
+}
+
+func (r *Registry) remember(full string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil || errors.Is(err, image.ErrNotFound) {
+		delete(r.refused, full)
+		return
+	}
+	r.refused[full] = refusal{err, time.Now()}
 }

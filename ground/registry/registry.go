@@ -26,11 +26,11 @@ const (
 	provideLimit = 100 * time.Minute
 	// holdRequest is under the 30 s that containerd waits for an answer to
 	// begin, and maxHolds under the ten redirects it follows.
-	holdRequest  = 20 * time.Second
-	maxHolds     = 8
-	maxManifest  = 4 << 20
-	maxUpload    = 16 << 30
-	maxUploads   = 64
+	holdRequest = 20 * time.Second
+	maxHolds    = 8
+	maxManifest = 4 << 20
+	maxUpload   = 16 << 30
+	maxUploads  = 64
 )
 
 // Catalogue makes the images of upstream references. It is a struct of
@@ -58,6 +58,7 @@ type Registry struct {
 
 	mu      sync.Mutex
 	uploads map[string]*upload
+	refused map[string]refusal // by full reference, of the catalogue only
 }
 
 // New serves the image store in dir. The catalogue may be empty.
@@ -66,7 +67,7 @@ func New(dir string, catalogue Catalogue, log *slog.Logger) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the registry: %w", err)
 	}
-	r := &Registry{store: store, catalogue: catalogue, log: log, hold: holdRequest, uploads: map[string]*upload{}}
+	r := &Registry{store: store, catalogue: catalogue, log: log, hold: holdRequest, uploads: map[string]*upload{}, refused: map[string]refusal{}}
 	r.done, r.end = context.WithCancel(context.Background())
 	return r, nil
 }
