@@ -38,6 +38,7 @@ type Probe struct {
 type Backend struct {
 	Node    string     `json:"node"`
 	Address netip.Addr `json:"address"`
+	Zone    string     `json:"zone,omitempty"` // of Config.Zones; empty: a neighbour of the router
 }
 
 // Protocol is of a rule (TCP, UDP) or of a probe (TCP, HTTP, HTTPS).

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -35,17 +36,23 @@ var frontend = netip.MustParseAddr("20.0.0.1")
 // namespace of its own.
 //
 //	client 10.9.0.2 ── 10.9.0.1 router 10.0.0.1 ── br0 ── machine n at 10.0.0.1n
+//
+// With zones, machine z.n at 10.0.z.1n is behind a router of its zone:
+//
+//	router 10.1.z.1 ── uplink 10.1.z.2 zone 10.0.z.1 ── br0 ── machine
 type region struct {
 	t        *testing.T
 	client   *namespace.Set
 	router   *namespace.Set
+	zones    map[string]Zone
 	machines []*machine
 }
 
 type machine struct {
 	Backend
-	set  *namespace.Set
-	veth string // the router's end
+	set    *namespace.Set
+	behind *namespace.Set // the router with the machine's cable
+	veth   string         // the router's end
 
 	mu     sync.Mutex
 	health int
@@ -53,6 +60,47 @@ type machine struct {
 }
 
 func newRegion(t *testing.T, count int) *region {
+	t.Helper()
+	r := bareRegion(t)
+	r.bridge(r.router, "10.0.0.1/24")
+	for i := range count {
+		backend := Backend{Node: fmt.Sprintf("node-%d", i), Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})}
+		r.addMachine(r.router, backend, "10.0.0.1")
+	}
+	return r
+}
+
+func newZonedRegion(t *testing.T, zones, perZone int) *region {
+	t.Helper()
+	r := bareRegion(t)
+	r.zones = map[string]Zone{}
+	router := at(t, r.router)
+	for z := 1; z <= zones; z++ {
+		name := fmt.Sprintf("region-%d", z)
+		zone := newNet(t)
+		link := fmt.Sprintf("zone%d", z)
+		connect(t, r.router, link, zone, "uplink")
+		address(t, router, link, fmt.Sprintf("10.1.%d.1/24", z))
+		h := at(t, zone)
+		address(t, h, "uplink", fmt.Sprintf("10.1.%d.2/24", z))
+		gateway(t, h, fmt.Sprintf("10.1.%d.1", z))
+		gw := fmt.Sprintf("10.0.%d.1", z)
+		r.bridge(zone, gw+"/24")
+		must(t, router.RouteAdd(&netlink.Route{
+			Dst: &net.IPNet{IP: net.IPv4(10, 0, byte(z), 0), Mask: net.CIDRMask(24, 32)},
+			Gw:  net.IPv4(10, 1, byte(z), 2),
+		}))
+		r.zones[name] = Zone{Router: zone, Uplink: "uplink", Link: link}
+		for n := range perZone {
+			r.addMachine(zone, Backend{
+				Node: fmt.Sprintf("node-%d-%d", z, n), Address: netip.AddrFrom4([4]byte{10, 0, byte(z), byte(10 + n)}), Zone: name,
+			}, gw)
+		}
+	}
+	return r
+}
+
+func bareRegion(t *testing.T) *region {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
@@ -62,39 +110,45 @@ func newRegion(t *testing.T, count int) *region {
 	}
 	r := &region{t: t, client: newNet(t), router: newNet(t)}
 	router := at(t, r.router)
-	must(t, router.LinkAdd(&netlink.Bridge{LinkAttrs: attrs("br0")}))
-	address(t, router, "br0", "10.0.0.1/24")
 	address(t, router, "lo", "168.63.129.16/32")
 	connect(t, r.router, "up", r.client, "eth0")
 	address(t, router, "up", "10.9.0.1/24")
 	client := at(t, r.client)
 	address(t, client, "eth0", "10.9.0.2/24")
 	gateway(t, client, "10.9.0.1")
-
-	for i := range count {
-		m := &machine{
-			Backend: Backend{Node: fmt.Sprintf("node-%d", i), Address: netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})},
-			set:     newNet(t), veth: fmt.Sprintf("m%d", i), health: http.StatusOK, conns: map[net.Conn]bool{},
-		}
-		connect(t, r.router, m.veth, m.set, "eth0")
-		link, err := router.LinkByName(m.veth)
-		must(t, err)
-		bridge, err := router.LinkByName("br0")
-		must(t, err)
-		must(t, router.LinkSetMaster(link, bridge))
-		h := at(t, m.set)
-		address(t, h, "eth0", m.Address.String()+"/24")
-		address(t, h, "lo", frontend.String()+"/32")
-		gateway(t, h, "10.0.0.1")
-		m.serve(t)
-		r.machines = append(r.machines, m)
-	}
 	return r
+}
+
+func (r *region) bridge(router *namespace.Set, cidr string) {
+	h := at(r.t, router)
+	must(r.t, h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs("br0")}))
+	address(r.t, h, "br0", cidr)
+}
+
+func (r *region) addMachine(behind *namespace.Set, backend Backend, gw string) {
+	t := r.t
+	m := &machine{
+		Backend: backend, set: newNet(t), behind: behind, veth: "m" + strconv.Itoa(len(r.machines)),
+		health: http.StatusOK, conns: map[net.Conn]bool{},
+	}
+	connect(t, behind, m.veth, m.set, "eth0")
+	router := at(t, behind)
+	link, err := router.LinkByName(m.veth)
+	must(t, err)
+	bridge, err := router.LinkByName("br0")
+	must(t, err)
+	must(t, router.LinkSetMaster(link, bridge))
+	h := at(t, m.set)
+	address(t, h, "eth0", m.Address.String()+"/24")
+	address(t, h, "lo", frontend.String()+"/32")
+	gateway(t, h, gw)
+	m.serve(t)
+	r.machines = append(r.machines, m)
 }
 
 func (r *region) open(cfg Config) *Plane {
 	r.t.Helper()
-	cfg.Router = r.router
+	cfg.Router, cfg.Zones = r.router, r.zones
 	cfg.Source = netip.MustParseAddr("168.63.129.16")
 	p, err := Open(cfg)
 	must(r.t, err)
@@ -221,17 +275,21 @@ func (m *machine) setHealth(status int) {
 
 // cut takes the machine's cable out of the router.
 func (r *region) cut(m *machine) {
-	h := at(r.t, r.router)
+	h := at(r.t, m.behind)
 	link, err := h.LinkByName(m.veth)
 	must(r.t, err)
 	must(r.t, h.LinkSetDown(link))
 }
 
-// nft lists something of the router's rules.
 func (r *region) run(args ...string) string {
 	r.t.Helper()
+	return r.runIn(r.router, args...)
+}
+
+func (r *region) runIn(where *namespace.Set, args ...string) string {
+	r.t.Helper()
 	var out []byte
-	must(r.t, r.router.Do(func() (err error) {
+	must(r.t, where.Do(func() (err error) {
 		out, err = exec.Command(args[0], args[1:]...).CombinedOutput()
 		return err
 	}))

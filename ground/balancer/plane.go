@@ -1,8 +1,6 @@
 package balancer
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +30,8 @@ type Config struct {
 	// Source is the address that probes come from. It must be an address of
 	// Router. The zero Addr leaves the choice to the kernel.
 	Source netip.Addr
+	// Zones are the routers between Router and the backends, by zone.
+	Zones map[string]Zone
 	// Settle replaces a longer probe interval after a failed probe as long as a
 	// backend was never healthy, so that a ground starts faster than Azure
 	// would. Zero keeps the interval.
@@ -42,6 +40,14 @@ type Config struct {
 	// call the Plane. It may be nil.
 	Changed func(Change)
 	Log     *slog.Logger // nil: silent
+}
+
+// A Zone is a router on the way to the backends of a zone, which are its
+// neighbours. Its firewall stays in charge: what it drops does not arrive.
+type Zone struct {
+	Router *namespace.Set
+	Uplink string // Router's device towards the region's router
+	Link   string // the region router's device towards Router
 }
 
 // A Change is one turn of one backend as one probe sees it.
@@ -70,7 +76,8 @@ type Plane struct {
 	probers   map[target]*prober
 	lost      map[string]bool
 	steering  *steering
-	script    string // what the kernel has
+	script    string            // what the kernel has
+	relays    map[string]string // likewise, by zone
 	chains    []string
 	stale     bool // the kernel does not have what it should
 	closed    bool
@@ -84,7 +91,7 @@ type pool struct {
 // Open readies the router's namespace: forwarding on, reverse path filter and
 // redirects off, and nothing left of an earlier Plane.
 func Open(cfg Config) (*Plane, error) {
-	p := &Plane{cfg: cfg, router: cfg.Router, log: cfg.Log, balancers: map[string]pool{}, probers: map[target]*prober{}, lost: map[string]bool{}}
+	p := &Plane{cfg: cfg, router: cfg.Router, log: cfg.Log, balancers: map[string]pool{}, probers: map[target]*prober{}, lost: map[string]bool{}, relays: map[string]string{}}
 	if p.router == nil {
 		p.router = &namespace.Set{}
 	}
@@ -98,14 +105,16 @@ func Open(cfg Config) (*Plane, error) {
 		}
 		p.nft = defaultNftPath
 	}
-	if err := p.router.Do(prepare); err != nil {
-		return nil, fmt.Errorf("open balancer: %w", err)
+	for _, router := range p.routers() {
+		if err := router.Do(prepare); err != nil {
+			return nil, fmt.Errorf("open balancer: %w", err)
+		}
 	}
-	if p.steering, err = newSteering(p.router); err != nil {
+	if p.steering, err = newSteering(p.router, cfg.Zones); err != nil {
 		return nil, fmt.Errorf("open balancer: %w", err)
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	if err := p.load(p.ctx, fmt.Sprintf("add table %[1]s\ndelete table %[1]s\n", table)); err != nil {
+	if err := p.erase(p.ctx); err != nil {
 		p.steering.close()
 		p.cancel()
 		return nil, fmt.Errorf("open balancer: %w", err)
@@ -114,39 +123,21 @@ func Open(cfg Config) (*Plane, error) {
 	return p, nil
 }
 
-// prepare runs in the router's namespace. Forwarding comes first, because
-// turning it on resets the others.
-func prepare() error {
-	if err := sysctl("net/ipv4/ip_forward", "1"); err != nil {
-		return err
+func (p *Plane) routers() []*namespace.Set {
+	routers := []*namespace.Set{p.router}
+	for _, zone := range p.cfg.Zones {
+		routers = append(routers, zone.Router)
 	}
-	links, err := filepath.Glob("/proc/sys/net/ipv4/conf/*")
-	if err != nil {
-		return err
-	}
-	for _, link := range links {
-		name := filepath.Base(link)
-		for key, value := range map[string]string{
-			"rp_filter":      "0", // answers come from an address that is routed elsewhere, or nowhere
-			"send_redirects": "0", // a neighbour must not learn a way around the balancer
-		} {
-			if err := sysctl("net/ipv4/conf/"+name+"/"+key, value); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
+	return routers
 }
 
-func sysctl(key, value string) error {
-	path := "/proc/sys/" + key
-	if old, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(old)) == value {
-		return nil
+// erase removes the tables, be they there or not.
+func (p *Plane) erase(ctx context.Context) error {
+	err := p.load(ctx, p.router, fmt.Sprintf("add table %[1]s\ndelete table %[1]s\n", table))
+	for _, zone := range p.cfg.Zones {
+		err = errors.Join(err, p.load(ctx, zone.Router, relay(zone.Uplink, nil)))
 	}
-	if err := os.WriteFile(path, []byte(value), 0); err != nil {
-		return fmt.Errorf("set %s to %s: %w", key, value, err)
-	}
-	return nil
+	return err
 }
 
 // Apply makes the balancer of that name be b over backends, new or not. Probes
@@ -255,123 +246,10 @@ func (p *Plane) Close() error {
 
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := errors.Join(p.load(ctx, fmt.Sprintf("add table %[1]s\ndelete table %[1]s\n", table)), p.steering.clear())
+	err := errors.Join(p.erase(ctx), p.steering.clear())
 	p.steering.close()
 	if err != nil {
 		return fmt.Errorf("close balancer: %w", err)
 	}
 	return nil
-}
-
-// program makes probes, routes and rules what the balancers want: routes before
-// the rules that use them, and gone after.
-func (p *Plane) program(ctx context.Context) error {
-	p.stale = true
-	wanted := map[netip.Addr]bool{}
-	targets := map[target]bool{}
-	for _, b := range p.balancers {
-		for _, backend := range b.backends {
-			wanted[backend.Address] = true
-			if err := p.steering.add(backend.Address); err != nil {
-				return err
-			}
-			for _, port := range b.Ports {
-				if port.Probe != (Probe{}) {
-					t := target{backend.Address, port.Probe}
-					targets[t] = true
-					p.watch(t, backend.Node)
-				}
-			}
-		}
-	}
-	script, chains := ruleset(p.rules(), p.frontends(), p.marks(wanted), p.chains)
-	if script != p.script || !slices.Equal(chains, p.chains) {
-		if err := p.load(ctx, script); err != nil {
-			return err
-		}
-		p.script, p.chains = script, chains
-	}
-	for t, prober := range p.probers {
-		if !targets[t] {
-			prober.stop()
-			delete(p.probers, t)
-		}
-	}
-	for backend := range p.steering.index {
-		if !wanted[backend] {
-			if err := p.steering.remove(backend); err != nil {
-				return err
-			}
-		}
-	}
-	p.stale = false
-	return nil
-}
-
-func (p *Plane) sorted() []pool {
-	pools := make([]pool, 0, len(p.balancers))
-	for _, b := range p.balancers {
-		pools = append(pools, b)
-	}
-	slices.SortFunc(pools, func(x, y pool) int { return strings.Compare(x.Name, y.Name) })
-	return pools
-}
-
-func (p *Plane) rules() []rule {
-	var rules []rule
-	for _, b := range p.sorted() {
-		if b.Zone != "" && p.lost[b.Zone] {
-			continue
-		}
-		for _, port := range b.Ports {
-			r := rule{frontend: b.Frontend, protocol: port.Protocol, port: port.Port, affinity: b.Affinity, idle: b.Idle, reset: b.Reset, pool: len(b.backends)}
-			for _, backend := range b.backends {
-				if port.Probe == (Probe{}) || p.probers[target{backend.Address, port.Probe}].state == Up {
-					r.healthy = append(r.healthy, p.steering.mark(backend.Address))
-				}
-			}
-			rules = append(rules, r)
-		}
-	}
-	return rules
-}
-
-func (p *Plane) frontends() []netip.Addr {
-	var frontends []netip.Addr
-	for _, b := range p.balancers {
-		frontends = append(frontends, b.Frontend)
-	}
-	slices.SortFunc(frontends, netip.Addr.Compare)
-	return slices.Compact(frontends)
-}
-
-func (p *Plane) marks(wanted map[netip.Addr]bool) []uint32 {
-	var marks []uint32
-	for backend := range wanted {
-		marks = append(marks, p.steering.mark(backend))
-	}
-	slices.SortFunc(marks, cmp.Compare[uint32])
-	return marks
-}
-
-// load runs nft in the router's namespace.
-func (p *Plane) load(ctx context.Context, script string) error {
-	ctx, cancel := context.WithTimeout(ctx, nftTimeout)
-	defer cancel()
-	return p.router.Do(func() error {
-		cmd := exec.CommandContext(ctx, p.nft, "-f", "-")
-		cmd.Stdin = strings.NewReader(script)
-		cmd.WaitDelay = time.Second
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s -f -: %w: %s", p.nft, err, firstLines(out.String(), 3))
-		}
-		return nil
-	})
-}
-
-func firstLines(text string, n int) string {
-	lines := strings.SplitN(strings.TrimSpace(text), "\n", n+1)
-	return strings.Join(lines[:min(n, len(lines))], "; ")
 }

@@ -204,7 +204,9 @@ func TestIdleFlowsAreForgotten(t *testing.T) {
 			defer flow.Close()
 			_, err = flow.ask(patience)
 			must(t, err)
-			eventually(t, "the flow forgotten", func() bool { return !strings.Contains(r.run("nft", "list", "map", "ip", "nines_balancer", "flows"), "expires") })
+			eventually(t, "the flow forgotten", func() bool {
+				return !strings.Contains(r.run("nft", "list", "map", "ip", "nines_balancer", "flows"), "expires")
+			})
 			_, err = flow.ask(short)
 			if reset && !errors.Is(err, syscall.ECONNRESET) || !reset && !isTimeout(err) {
 				t.Errorf("after its idle time the flow got %v", err)

@@ -2,19 +2,21 @@ package balancer
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
 )
 
 const (
-	table     = "ip nines_balancer"
-	markBase  = 0x4e000000 // "N"; the low bits are the index of a backend
-	closing   = 0x00800000 // in a remembered mark: the client has sent FIN or RST
-	maxIndex  = 0xffff
-	flowLimit = 262144
-	linger    = time.Minute // for the last packets of a flow that closes
-	hashSeed  = 0x9e3779b9  // fixed: the same flow and pool give the same backend every time
+	table      = "ip nines_balancer"
+	relayTable = "netdev nines_balancer" // in a zone's router
+	markBase   = 0x4e000000              // "N"; the low bits are the index of a backend
+	closing    = 0x00800000              // in a remembered mark: the client has sent FIN or RST
+	maxIndex   = 0xffff
+	flowLimit  = 262144
+	linger     = time.Minute // for the last packets of a flow that closes
+	hashSeed   = 0x9e3779b9  // fixed: the same flow and pool give the same backend every time
 )
 
 // A rule is one balanced port with the marks of its pool.
@@ -53,8 +55,6 @@ func ruleset(rules []rule, frontends []netip.Addr, marks []uint32, stale []strin
 	say("add chain %s balance", table)
 	say("add chain %s forwarded { type filter hook prerouting priority mangle; policy accept; }", table)
 	say("add rule %s forwarded ip daddr @frontends goto balance", table)
-	say("add chain %s local { type route hook output priority mangle; policy accept; }", table)
-	say("add rule %s local ip daddr @frontends goto balance", table)
 	say("add chain %s quiet { type filter hook output priority filter; policy accept; }", table)
 	for _, frontend := range frontends { // the packet that was not delivered begins 8 bytes into the message
 		say("add rule %s quiet icmp type destination-unreachable icmp code != frag-needed @th,192,32 %#08x drop", table, word(frontend))
@@ -88,6 +88,29 @@ func ruleset(rules []rule, frontends []netip.Addr, marks []uint32, stale []strin
 		}
 	}
 	return b.String(), chains
+}
+
+// relay writes the table of a zone's router. The region's router puts the index
+// of the backend into the destination MAC, which is the one thing of a packet
+// that is nobody else's; here it becomes the mark again.
+func relay(uplink string, marks []uint32) string {
+	var b strings.Builder
+	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	say("add table %s", relayTable)
+	say("delete table %s", relayTable)
+	if len(marks) == 0 {
+		return b.String()
+	}
+	say("add table %s", relayTable)
+	say("add chain %s arrived { type filter hook ingress device %q priority 0; policy accept; }", relayTable, uplink)
+	say("add rule %s arrived meta mark set ether daddr map { %s } meta pkttype set host", relayTable,
+		join(marks, func(m uint32) string { return fmt.Sprintf("%s : %#08x", mac(int(m&maxIndex)), m) }))
+	return b.String()
+}
+
+// mac is where the region's router sends what is for the backend with that index.
+func mac(i int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 'N', 'L', 'B', byte(i >> 8), byte(i)}
 }
 
 // writeTCP: a SYN is a new flow and is hashed over what is healthy now; every
