@@ -20,14 +20,13 @@ import (
 // in order of name, and the environment variables that `env` tags name. Then
 // `validate` tags are checked (github.com/go-playground/validator). A key that
 // the struct lacks is an error, as is every other mistake; all are reported at
-// once where possible. On an error target is left as it was.
+// once where possible. What target held before is replaced; on an error it stays.
 func (s *Service) Config(target any) error {
 	value := reflect.ValueOf(target)
 	if value.Kind() != reflect.Pointer || value.IsNil() || value.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("configure: %T is not a pointer to a struct", target)
 	}
 	loaded := reflect.New(value.Elem().Type())
-	loaded.Elem().Set(value.Elem())
 	if err := s.load(loaded.Interface()); err != nil {
 		return err
 	}
@@ -81,6 +80,11 @@ func configFiles(dir string) ([]string, error) {
 
 func validate(target any) error {
 	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(fieldName)
+	v.RegisterCustomTypeFunc(func(value reflect.Value) any {
+		secret, _ := value.Interface().(Secret)
+		return secret.Reveal()
+	}, Secret{})
 	err := v.Struct(target)
 	var fields validator.ValidationErrors
 	if !errors.As(err, &fields) {
@@ -96,7 +100,20 @@ func validate(target any) error {
 			rule += "=" + field.Param()
 		}
 		_, path, _ := strings.Cut(field.Namespace(), ".")
-		errs = append(errs, fmt.Errorf("configure: %s is %v, which breaks %q", path, field.Value(), rule))
+		// Not the value: it may be a Secret's.
+		errs = append(errs, fmt.Errorf("configure: %s does not satisfy %q", path, rule))
 	}
 	return errors.Join(errs...)
+}
+
+// fieldName is what a field is called where its value is written.
+func fieldName(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+	if name == "" {
+		name = strings.ToLower(field.Name)
+	}
+	if variable, _, _ := strings.Cut(field.Tag.Get("env"), ","); variable != "" {
+		name += " (" + variable + ")"
+	}
+	return name
 }

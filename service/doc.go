@@ -12,7 +12,7 @@
 //	signal   /readyz answers 503; requests are still served, and each answer
 //	         asks its connection to close (HTTP/1.1 Connection: close, HTTP/2 GOAWAY)
 //	drain    DRAIN_DELAY later the listener closes and running requests finish
-//	         (at most SHUTDOWN_TIMEOUT, with the two steps below)
+//	         (in three quarters of SHUTDOWN_TIMEOUT; the rest is for the next step)
 //	stop     functions of [Service.Go] are cancelled, then OnStop hooks run,
 //	         last registered first, then traces are flushed
 //	exit     0 clean, 1 something was cut off, 2 could not start or serve

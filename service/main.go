@@ -25,7 +25,7 @@ func Main(name string, setup func(context.Context, *Service) error) {
 		stop()
 		os.Exit(secondSignalCode(<-signals))
 	}()
-	os.Exit(exitCode(Runner{Name: name}.Run(ctx, setup)))
+	os.Exit(exitCode(Runner{Name: name, whole: true}.Run(ctx, setup)))
 }
 
 func secondSignalCode(s os.Signal) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -48,7 +49,7 @@ func (s *Service) Handle(pattern string, handler http.Handler, options ...RouteO
 		pattern: pattern, handler: handler, service: s,
 		timeout: 5 * time.Second, concurrency: 256, maxBody: 1 << 20,
 		shed:   s.telemetry.shed,
-		labels: metric.WithAttributeSet(attribute.NewSet(attribute.String("http.route", pattern))),
+		labels: metric.WithAttributeSet(attribute.NewSet(attribute.String("http.route", pattern[max(0, strings.IndexByte(pattern, '/')):]))),
 	}
 	for _, option := range options {
 		option(r)

@@ -9,19 +9,21 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"go.opentelemetry.io/otel"
 )
 
 // A Runner runs a service inside a process that has a main of its own, such as
 // a test. The zero value of each field means what Main does.
 type Runner struct {
 	Name        string
-	Environment map[string]string // os.Environ
+	Environment map[string]string // os.Environ; OTEL_ variables always come from there
 	HTTP, Admin net.Listener      // HTTP_ADDR, ADMIN_ADDR; closed when Run returns
 	Log         io.Writer         // os.Stdout
+
+	whole bool // the process is ours alone, so what is global may be set
 }
 
 // Run does what Main does, with the end of ctx in place of the signal, and
@@ -75,8 +77,11 @@ func newProcess(ctx context.Context, r Runner) (*process, error) {
 		draining: make(chan struct{}), idle: make(chan struct{}, 1), failures: make(chan error, 1),
 	}
 	p := &process{Service: s, given: [2]net.Listener{r.HTTP, r.Admin}, broken: make(chan error, 3)}
-	if s.telemetry, err = newTelemetry(ctx, id, set); err != nil {
+	if s.telemetry, err = newTelemetry(ctx, id); err != nil {
 		return nil, err
+	}
+	if r.whole {
+		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { s.log.Warn("telemetry", "error", err) }))
 	}
 	if err := s.telemetry.observe(s.inFlight.Load, func() int64 {
 		if s.isDraining() {
@@ -106,8 +111,9 @@ func (p *process) run(ctx context.Context, setup func(context.Context, *Service)
 		case failure = <-p.failures:
 		}
 	}
-	if ctx.Err() != nil && errors.Is(failure, context.Canceled) {
-		failure = nil // asked to stop during setup, and did
+	if ctx.Err() != nil && !p.started.Load() && !errors.Is(failure, errStuck) {
+		p.log.Info("asked to stop before setup was done", "error", failure)
+		failure = nil
 	}
 	unclean := p.stop(failure == nil && p.started.Load())
 	if failure != nil {
@@ -152,6 +158,8 @@ func (p *process) start(ctx context.Context, setup func(context.Context, *Servic
 	return nil
 }
 
+var errStuck = errors.New("setup did not end when its context did")
+
 // setup gives up on a setup function that does not end when it is told to.
 func (p *process) setup(ctx context.Context, setup func(context.Context, *Service) error) error {
 	// Until setup returns its context ends with ctx, and afterwards with alive.
@@ -167,7 +175,7 @@ func (p *process) setup(ctx context.Context, setup func(context.Context, *Servic
 		select {
 		case err = <-done:
 		case <-time.After(p.settings.ShutdownTimeout):
-			return errors.New("setup did not end when its context did")
+			return errStuck
 		}
 	}
 	unlink()
@@ -188,111 +196,6 @@ func (p *process) open(server *http.Server, given net.Listener, addr, variable s
 		}
 	}()
 	return nil
-}
-
-// stop is the drain, in the order that the package comment gives. It says what
-// had to be cut off.
-func (p *process) stop(delay bool) error {
-	close(p.draining)
-	if delay {
-		p.log.Info("draining", "delay", p.settings.DrainDelay, "timeout", p.settings.ShutdownTimeout)
-		p.waitOut(p.settings.DrainDelay)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), p.settings.ShutdownTimeout)
-	defer cancel()
-
-	var cut []error
-	if err := p.server.Shutdown(ctx); err != nil {
-		cut = append(cut, fmt.Errorf("connections still open: %w", err))
-	}
-	// Shutdown knows nothing of hijacked connections; their handlers count here.
-	if err := p.awaitIdle(ctx); err != nil {
-		cut = append(cut, err)
-	}
-	_ = p.server.Close()
-	p.end()
-	if err := p.awaitBackground(ctx); err != nil {
-		cut = append(cut, err)
-	}
-	for _, h := range slices.Backward(p.hooks) {
-		if err := p.runHook(ctx, h); err != nil {
-			cut = append(cut, fmt.Errorf("stop %s: %w", h.name, err))
-		}
-	}
-	if err := p.flush(ctx); err != nil {
-		p.log.Warn("telemetry not flushed", "error", err) // no request was harmed
-	}
-	p.transport.CloseIdleConnections()
-	for _, admin := range p.admin {
-		_ = admin.Close()
-	}
-	return errors.Join(cut...)
-}
-
-// waitOut is the drain delay. A listener that fails meanwhile ends it.
-func (p *process) waitOut(delay time.Duration) {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case err := <-p.broken:
-		p.log.Error("drain cut short", "error", err)
-	}
-}
-
-func (p *process) awaitIdle(ctx context.Context) error {
-	for {
-		running := p.inFlight.Load()
-		if running == 0 {
-			return nil
-		}
-		select {
-		case <-p.idle:
-		case <-ctx.Done():
-			return fmt.Errorf("%d requests still running", running)
-		}
-	}
-}
-
-func (p *process) awaitBackground(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		p.background.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errors.New("background work still running")
-	}
-}
-
-// runHook leaves a hook behind that ignores its context: the process is ending.
-func (p *process) runHook(ctx context.Context, h hook) error {
-	done := make(chan error, 1)
-	go func() {
-		done <- p.guard(func() error { return h.stop(ctx) })
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		select {
-		case err := <-done:
-			return err
-		default:
-			return ctx.Err()
-		}
-	}
-}
-
-// flush has a little time of its own, so that a slow drain is still reported.
-func (p *process) flush(ctx context.Context) error {
-	const least = time.Second
-	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), least)
-	defer cancel()
-	return p.telemetry.stop(flushing)
 }
 
 func closeListeners(listeners ...net.Listener) {

@@ -20,8 +20,6 @@ type settings struct {
 	LogLevel        slog.Level    `env:"LOG_LEVEL" envDefault:"info"`
 	ConfigDir       string        `env:"CONFIG_DIR" envDefault:"/var/run/config"`
 	StoresDir       string        `env:"STORES_DIR" envDefault:"/var/run/stores"`
-	TraceEndpoint   string        `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
-	OTLPEndpoint    string        `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
 }
 
 func readSettings(environment map[string]string) (settings, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -36,14 +37,18 @@ type telemetry struct {
 	flush      []func(context.Context) error
 }
 
-func newTelemetry(ctx context.Context, id identity, set settings) (*telemetry, error) {
+func newTelemetry(ctx context.Context, id identity) (*telemetry, error) {
 	t := &telemetry{propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})}
-	described := id.resource()
+	described, err := id.resource(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start telemetry: %w; look at OTEL_RESOURCE_ATTRIBUTES", err)
+	}
 	if err := t.startMetrics(described); err != nil {
 		return nil, fmt.Errorf("start metrics: %w", err)
 	}
 	t.traces = noop.NewTracerProvider()
-	if set.OTLPEndpoint != "" || set.TraceEndpoint != "" {
+	// The SDK reads these and their many companions from the process itself.
+	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "" {
 		exporter, err := otlptracehttp.New(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("start trace export: %w; look at OTEL_EXPORTER_OTLP_ENDPOINT", err)
@@ -118,7 +123,7 @@ func (t *telemetry) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (id identity) resource() *resource.Resource {
+func (id identity) resource(ctx context.Context) (*resource.Resource, error) {
 	attrs := []attribute.KeyValue{attribute.String("service.name", id.Service), attribute.String("service.version", id.Version)}
 	for _, a := range []attribute.KeyValue{
 		attribute.String("service.instance.id", id.Pod), attribute.String("k8s.pod.name", id.Pod),
@@ -129,5 +134,5 @@ func (id identity) resource() *resource.Resource {
 			attrs = append(attrs, a)
 		}
 	}
-	return resource.NewSchemaless(attrs...)
+	return resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attrs...), resource.WithFromEnv())
 }
