@@ -2,8 +2,10 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -94,33 +96,26 @@ func (s *Store) putBlob(r io.Reader, digest v1.Hash) error {
 	return err
 }
 
-// putIndex stores an image for several platforms.
+// putIndex stores an image for several platforms. A platform whose manifest is
+// not there is left out, as in what docker save writes for one platform.
 func (s *Store) putIndex(ref string, index v1.ImageIndex) (v1.Hash, error) {
 	m, err := index.IndexManifest()
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
 	}
+	stored := 0
 	for _, d := range m.Manifests {
-		switch {
-		case d.MediaType.IsIndex():
-			child, err := index.ImageIndex(d.Digest)
-			if err != nil {
-				return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
-			}
-			if _, err := s.putIndex("", child); err != nil {
-				return v1.Hash{}, err
-			}
-		case d.MediaType.IsImage():
-			child, err := index.Image(d.Digest)
-			if err != nil {
-				return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
-			}
-			if _, err := s.Put("", child); err != nil {
-				return v1.Hash{}, err
-			}
-		default:
-			return v1.Hash{}, fmt.Errorf("store image %s: an index entry of type %q is not an image", ref, d.MediaType)
+		err := s.putChild(index, d)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		if err != nil {
+			return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
+		}
+		stored++
+	}
+	if stored == 0 {
+		return v1.Hash{}, fmt.Errorf("store image %s: no platform of its index is there", ref)
 	}
 	text, err := index.RawManifest()
 	if err != nil {
@@ -130,9 +125,29 @@ func (s *Store) putIndex(ref string, index v1.ImageIndex) (v1.Hash, error) {
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
 	}
-	digest, err := s.PutManifest(ref, text, kind)
+	digest, err := s.keep(ref, text, kind, "")
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("store image %s: %w", ref, err)
 	}
 	return digest, nil
+}
+
+func (s *Store) putChild(index v1.ImageIndex, d v1.Descriptor) error {
+	switch {
+	case d.MediaType.IsIndex():
+		child, err := index.ImageIndex(d.Digest)
+		if err != nil {
+			return err
+		}
+		_, err = s.putIndex("", child)
+		return err
+	case d.MediaType.IsImage():
+		child, err := index.Image(d.Digest)
+		if err != nil {
+			return err
+		}
+		_, err = s.Put("", child)
+		return err
+	}
+	return fmt.Errorf("an index entry of type %q is not an image", d.MediaType)
 }

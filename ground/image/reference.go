@@ -31,3 +31,11 @@ func repository(full string) string {
 	}
 	return full
 }
+
+func parseTag(text string) (name.Tag, error) {
+	tag, err := name.NewTag(text)
+	if err != nil {
+		return tag, fmt.Errorf("image name %q: %w", text, err)
+	}
+	return tag, nil
+}

@@ -148,6 +148,10 @@ func (s *Store) putManifest(ref string, text []byte, kind types.MediaType, recip
 	if err := s.complete(text, kind); err != nil {
 		return v1.Hash{}, err
 	}
+	return s.keep(ref, text, kind, recipe)
+}
+
+func (s *Store) keep(ref string, text []byte, kind types.MediaType, recipe string) (v1.Hash, error) {
 	digest, size, err := s.WriteBlob(bytes.NewReader(text))
 	if err != nil || ref == "" {
 		return digest, err
