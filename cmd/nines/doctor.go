@@ -3,12 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nines-ha/nines/ground/doctor"
+	"github.com/nines-ha/nines/ground/engine"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -30,16 +29,16 @@ fields are only ever added.`,
   nines doctor --json`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			cache, err := os.UserCacheDir()
+			cache, err := engine.CacheDir()
 			if err != nil {
-				return fmt.Errorf("find the cache directory: %w; set HOME or XDG_CACHE_HOME", err)
+				return err
 			}
 			if fix {
 				if err := doctor.InstallPackages(command.Context(), command.ErrOrStderr()); err != nil {
 					return err
 				}
 			}
-			report := doctor.Run(command.Context(), doctor.Here(filepath.Join(cache, "nines")), doctor.Checks())
+			report := doctor.Run(command.Context(), doctor.Here(cache), doctor.Checks())
 			if asJSON {
 				encoder := json.NewEncoder(command.OutOrStdout())
 				encoder.SetIndent("", "  ")
