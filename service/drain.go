@@ -52,7 +52,7 @@ func (p *process) finishRequests(ctx context.Context) error {
 	defer p.server.Close()
 	err := p.server.Shutdown(ctx)
 	if running := p.awaitIdle(ctx); running > 0 {
-		return fmt.Errorf("%d requests cut off", running)
+		return fmt.Errorf("requests cut off: %d", running)
 	}
 	if err != nil {
 		return fmt.Errorf("close connections: %w", err)
