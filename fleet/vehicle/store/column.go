@@ -47,7 +47,10 @@ func newStatements() statements {
 		keep = append(keep, fmt.Sprintf("%[1]s = coalesce(sample.%[1]s, excluded.%[1]s)", c.name))
 	}
 	list := strings.Join(names, ", ")
-	s.held = "SELECT time_ns, " + list + " FROM sample WHERE vehicle_id = (SELECT id FROM vehicle WHERE vin = $1) AND time_ns = ANY($2)"
+	// LIMIT keeps the planner from turning the lookups into one scan over all
+	// that the vehicle ever sent, which it does on stale statistics.
+	s.held = "SELECT held.* FROM unnest($2::bigint[]) AS sent(at), LATERAL (SELECT time_ns, " + list +
+		" FROM sample WHERE vehicle_id = (SELECT id FROM vehicle WHERE vin = $1) AND time_ns = sent.at LIMIT 1) AS held"
 	s.upsert = "INSERT INTO sample (vehicle_id, time_ns, " + list + ") SELECT $1, * FROM unnest($2::bigint[], " + strings.Join(arrays, ", ") +
 		") ON CONFLICT (vehicle_id, time_ns) DO UPDATE SET " + strings.Join(keep, ", ")
 	s.track = "SELECT time_ns, " + list + " FROM sample WHERE vehicle_id = (SELECT id FROM vehicle WHERE vin = $1) AND time_ns >= $2 AND time_ns < $3 ORDER BY time_ns LIMIT $4"
