@@ -23,6 +23,7 @@ import (
 	routecontroller "k8s.io/cloud-provider/controllers/route"
 	servicecontroller "k8s.io/cloud-provider/controllers/service"
 	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
+	_ "k8s.io/controller-manager/pkg/features/register" // the route controller panics over a feature nobody registered
 	"k8s.io/klog/v2"
 
 	"github.com/nines-ha/nines/ground/balancer"
