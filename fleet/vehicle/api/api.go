@@ -57,6 +57,7 @@ func New(s *store.Store, version string, options Options) http.Handler {
 
 func (h *handler) register(api huma.API) {
 	huma.Register(api, h.ingestOperation(api), h.ingest)
+	describeBatch(api)
 	huma.Register(api, huma.Operation{
 		OperationID: "vehicle-state", Method: http.MethodGet, Path: "/v1/vehicles/{vin}",
 		Summary: "The newest value of every signal of a vehicle",

@@ -28,6 +28,8 @@ type ingestInput struct {
 	RawBody     []byte `contentType:"application/json"`
 }
 
+const ingestPath = "/v1/vehicles/{vin}/signals"
+
 type ingestOutput struct{ Body wire.Receipt }
 
 // lenient is wire.Sample as it may arrive: what is wrong with one value must not
@@ -38,20 +40,26 @@ type lenient struct {
 }
 
 func (h *handler) ingestOperation(api huma.API) huma.Operation {
-	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[wire.Batch](), true, "Batch")
 	return huma.Operation{
-		OperationID: "ingest-signals", Method: http.MethodPost, Path: "/v1/vehicles/{vin}/signals",
+		OperationID: "ingest-signals", Method: http.MethodPost, Path: ingestPath,
 		Summary: "Store what a vehicle measured",
 		Description: "Safe to repeat: the first value for a vehicle, time and signal is kept. Samples may come in any order. " +
 			"A value that cannot be is refused by name and the rest is stored. The answer means that what it accepts is on disk. " +
 			fmt.Sprintf("At most %d samples and %d bytes.", wire.MaxSamples, wire.MaxBody),
-		RequestBody:      &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}},
+		RequestBody:      &huma.RequestBody{Required: true},
 		SkipValidateBody: true,
 		MaxBodyBytes:     wire.MaxBody,
 		Middlewares:      huma.Middlewares{h.limit(api)},
 		Errors: []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 			http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}
+}
+
+// describeBatch says in the document what the handler reads by itself.
+func describeBatch(api huma.API) {
+	document := api.OpenAPI()
+	schema := document.Components.Schemas.Schema(reflect.TypeFor[wire.Batch](), true, "Batch")
+	document.Paths[ingestPath].Post.RequestBody.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
 }
 
 func (h *handler) ingest(ctx context.Context, in *ingestInput) (*ingestOutput, error) {
