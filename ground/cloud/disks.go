@@ -33,10 +33,7 @@ type disks struct {
 	nodes  corelisters.NodeLister
 }
 
-func newDiskController(ctx context.Context, cfg Config, client kubernetes.Interface, shared informers.SharedInformerFactory, running *sync.WaitGroup) (*volume.ProvisionController, error) {
-	if err := os.MkdirAll(cfg.Volumes, diskMode); err != nil {
-		return nil, fmt.Errorf("directory for volumes: %w", err)
-	}
+func newDiskController(ctx context.Context, cfg Config, client kubernetes.Interface, shared informers.SharedInformerFactory, running *sync.WaitGroup) *volume.ProvisionController {
 	d := &disks{region: cfg.Region, root: cfg.Volumes, nodes: shared.Core().V1().Nodes().Lister()}
 	controller := volume.NewProvisionController(ctx, client, DiskProvisioner, d,
 		volume.LeaderElection(false),
@@ -50,7 +47,7 @@ func newDiskController(ctx context.Context, cfg Config, client kubernetes.Interf
 		volume.ClassesInformer(shared.Storage().V1().StorageClasses().Informer()),
 	)
 	controller.ControllerWaitGroup(running)
-	return controller, nil
+	return controller
 }
 
 // Provision makes the directory where the scheduler wants the disk: in the zone

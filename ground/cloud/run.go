@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -34,15 +35,14 @@ const (
 
 	// A ground is small and its cloud is in this process, so that it can ask
 	// more often than a provider that pays for each call.
-	nodeMonitorPeriod  = time.Second
-	routeSyncPeriod    = time.Second
-	addressSyncPeriod  = time.Minute
-	nodeWorkers        = 4
-	serviceWorkers     = 4
-	queriesPerSecond   = 50
-	burst              = 100
-	informerResync     = 10 * time.Hour
-	informerStopWithin = 5 * time.Second
+	nodeMonitorPeriod = time.Second
+	routeSyncPeriod   = time.Second
+	addressSyncPeriod = time.Minute
+	nodeWorkers       = 4
+	serviceWorkers    = 4
+	queriesPerSecond  = 50
+	burst             = 100
+	informerResync    = 10 * time.Hour
 )
 
 // Run starts the controllers and returns when ctx has ended and they have
@@ -67,6 +67,10 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func run(ctx context.Context, cfg Config, client kubernetes.Interface) error {
+	// First, because a controller that was made and does not run cannot be stopped.
+	if err := os.MkdirAll(cfg.Volumes, diskMode); err != nil {
+		return fmt.Errorf("cloud of region %q: directory for volumes: %w", cfg.Region, err)
+	}
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, logr.FromSlogHandler(cfg.Log.Handler())))
 	defer cancel()
 	shared := informers.NewSharedInformerFactory(client, informerResync)
@@ -91,14 +95,11 @@ func run(ctx context.Context, cfg Config, client kubernetes.Interface) error {
 		return fmt.Errorf("service controller: %w", err)
 	}
 	var running sync.WaitGroup
-	disks, err := newDiskController(ctx, cfg, client, shared, &running)
-	if err != nil {
-		return err
-	}
+	disks := newDiskController(ctx, cfg, client, shared, &running)
 
 	shared.Start(ctx.Done())
-	defer func() { // after cancel, which the last defer to run would be
-		cancel()
+	defer func() {
+		cancel() // or nothing below would end
 		running.Wait()
 		shared.Shutdown()
 	}()
