@@ -134,7 +134,7 @@ func (d *decoder) checkDrain(at func(...string) string, service Service) {
 		d.reportAt(at("drain", "timeout"), fmt.Sprintf("%s is not whole seconds, more than 5s", drain.Timeout), "timeout: 20s")
 	}
 	if drain.Grace() > maxGrace {
-		d.reportAt(at("drain"), fmt.Sprintf("delay, timeout and 5s to close come to %s, and a node that goes away waits %s at most", drain.Grace(), maxGrace), "drain: {delay: 10s, timeout: 20s}")
+		d.reportAt(at("drain"), fmt.Sprintf("delay, timeout and 7s to say goodbye and to close come to %s, and a node that goes away waits %s at most", drain.Grace(), maxGrace), "drain: {delay: 10s, timeout: 20s}")
 	}
 }
 

@@ -54,10 +54,15 @@ type Drain struct {
 	Timeout time.Duration `yaml:"timeout" example:"timeout: 20s" jsonschema_description:"How long it then has to answer what it has begun, in whole seconds, more than 5s."`
 }
 
+// Farewell lies between Delay and Timeout. The replica knows by then that it
+// leaves, still serves, and asks with each answer for the connection to be
+// closed, so that few connections are left to be closed under a request.
+const Farewell = 2 * time.Second
+
 // Grace is the least time a pod with this drain must be given. Five seconds
 // are for closing what the requests used.
 func (d Drain) Grace() time.Duration {
-	return d.Delay + d.Timeout + 5*time.Second
+	return d.Delay + Farewell + d.Timeout + 5*time.Second
 }
 
 const (

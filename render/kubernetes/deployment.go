@@ -1,0 +1,133 @@
+package kubernetes
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+const (
+	user = 65532
+
+	// A replica must stay ready this long before a rollout goes on.
+	minReadySeconds = 10
+	// How long a pod waits on a node that nobody hears from. Zero would move
+	// every pod at a moment's silence.
+	unreachableSeconds = 15
+)
+
+func (w workload) deployment() *appsv1.Deployment {
+	d := &appsv1.Deployment{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
+		ObjectMeta: w.meta(),
+		Spec: appsv1.DeploymentSpec{
+			Selector:             &metav1.LabelSelector{MatchLabels: w.selector()},
+			MinReadySeconds:      minReadySeconds,
+			RevisionHistoryLimit: new(int32(5)),
+			Strategy: appsv1.DeploymentStrategy{
+				Type: appsv1.RollingUpdateDeploymentStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDeployment{
+					MaxUnavailable: new(intstr.FromInt32(0)),
+					MaxSurge:       new(intstr.FromString("25%")),
+				},
+			},
+			Template: corev1.PodTemplateSpec{ObjectMeta: w.podMeta(), Spec: w.pod()},
+		},
+	}
+	// Replicas that follow the load belong to the autoscaler: a number here
+	// would set them back at each apply.
+	if replicas := w.service.Scale.Replicas; !replicas.Scales() {
+		d.Spec.Replicas = new(int32(replicas.Min))
+	}
+	return d
+}
+
+func (w workload) podMeta() metav1.ObjectMeta {
+	meta := metav1.ObjectMeta{Labels: w.meta().Labels}
+	if version := w.version(); version != "" {
+		meta.Labels["app.kubernetes.io/version"] = version
+	}
+	if len(w.variables) > 0 {
+		meta.Annotations = map[string]string{configAnnotation: w.configHash()}
+	}
+	return meta
+}
+
+func (w workload) pod() corev1.PodSpec {
+	pod := corev1.PodSpec{
+		ServiceAccountName:            string(w.service.Name),
+		AutomountServiceAccountToken:  new(false),
+		EnableServiceLinks:            new(false),
+		TerminationGracePeriodSeconds: new(seconds(w.service.Drain.Grace())),
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot:   new(true),
+			RunAsUser:      new(int64(user)),
+			RunAsGroup:     new(int64(user)),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		// A name with two dots is asked for as it is first, rather than with
+		// every suffix of the search list.
+		DNSConfig:                 &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}},
+		TopologySpreadConstraints: w.spread(),
+		Tolerations: []corev1.Toleration{
+			untilGone(corev1.TaintNodeNotReady),
+			untilGone(corev1.TaintNodeUnreachable),
+		},
+		Containers: []corev1.Container{w.container()},
+	}
+	if len(w.service.Stores) > 0 {
+		pod.SecurityContext.FSGroup = new(int64(user))
+		pod.SecurityContext.FSGroupChangePolicy = new(corev1.FSGroupChangeOnRootMismatch)
+	}
+	for _, store := range w.service.Stores {
+		pod.Volumes = append(pod.Volumes, corev1.Volume{
+			Name: storeVolume(store),
+			VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+				SecretName:  storeVolume(store),
+				DefaultMode: new(int32(0o440)),
+			}},
+		})
+	}
+	return pod
+}
+
+func untilGone(taint string) corev1.Toleration {
+	return corev1.Toleration{
+		Key:               taint,
+		Operator:          corev1.TolerationOpExists,
+		Effect:            corev1.TaintEffectNoExecute,
+		TolerationSeconds: new(int64(unreachableSeconds)),
+	}
+}
+
+// spread puts replicas evenly over zones, and as evenly over nodes as there
+// is room. A lost zone must not keep its replicas' successors waiting for it:
+// its nodes are tainted, and Honor takes tainted nodes out of the count, so
+// the rest of the zones take them. Counting them, as is the default, or asking
+// for a least number of zones would leave the successors pending. Each
+// revision is spread by itself, or the old pods of a rollout would pull the
+// new ones out of balance.
+func (w workload) spread() []corev1.TopologySpreadConstraint {
+	constraint := func(key string, otherwise corev1.UnsatisfiableConstraintAction) corev1.TopologySpreadConstraint {
+		return corev1.TopologySpreadConstraint{
+			MaxSkew:            1,
+			TopologyKey:        key,
+			WhenUnsatisfiable:  otherwise,
+			LabelSelector:      &metav1.LabelSelector{MatchLabels: w.selector()},
+			MatchLabelKeys:     []string{"pod-template-hash"},
+			NodeAffinityPolicy: new(corev1.NodeInclusionPolicyHonor),
+			NodeTaintsPolicy:   new(corev1.NodeInclusionPolicyHonor),
+		}
+	}
+	return []corev1.TopologySpreadConstraint{
+		constraint(corev1.LabelTopologyZone, corev1.DoNotSchedule),
+		constraint(corev1.LabelHostname, corev1.ScheduleAnyway),
+	}
+}
+
+func seconds(d time.Duration) int64 {
+	return int64((d + time.Second - 1) / time.Second)
+}

@@ -1,0 +1,100 @@
+// Package kubernetes renders a described system as Kubernetes manifests, the
+// same for the proving ground and for AKS. Call Render; its files are in the
+// order in which they can be applied. It is pure: same system, same bytes. It
+// knows Secrets by name only and renders none, and it renders neither mesh nor
+// delivery.
+package kubernetes
+
+import (
+	"fmt"
+	"path"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/nines-ha/nines/render"
+	"github.com/nines-ha/nines/system"
+)
+
+// Render returns the manifests of one region. images holds the reference, by
+// digest, of each service that is built from source; for a service that names
+// an image it may hold the digest that the image has been found at.
+func Render(sys *system.System, region string, images map[string]string) ([]render.File, error) {
+	if _, ok := sys.Region(region); !ok {
+		return nil, fmt.Errorf("render %s: there is no region %q in it; name one of its regions", sys.Name, region)
+	}
+	files := &folder{root: path.Join("apps", string(sys.Name))}
+	files.add("namespace.yaml", namespace(sys))
+	for _, service := range sys.Services {
+		image := images[string(service.Name)]
+		if image == "" {
+			image = string(service.Image)
+		}
+		if image == "" {
+			return nil, fmt.Errorf("render %s: service %s has no image yet; build it from %s first", sys.Name, service.Name, service.Source)
+		}
+		w := workload{system: sys, service: service, image: image, variables: variables(service)}
+		add := func(name string, object runtime.Object) {
+			files.add(path.Join(string(service.Name), name), object)
+		}
+		add("serviceaccount.yaml", w.serviceAccount())
+		if len(w.variables) > 0 {
+			add("configmap.yaml", w.configMap())
+		}
+		add("service.yaml", w.endpoint())
+		add("deployment.yaml", w.deployment())
+		if service.Scale.Replicas.Min > 1 {
+			add("poddisruptionbudget.yaml", w.budget())
+		}
+		if service.Scale.Replicas.Scales() {
+			add("horizontalpodautoscaler.yaml", w.autoscaler())
+		}
+	}
+	if files.err != nil {
+		return nil, fmt.Errorf("render %s: %w", sys.Name, files.err)
+	}
+	return files.list, nil
+}
+
+// A workload is one service with what its manifests are made from.
+type workload struct {
+	system    *system.System
+	service   system.Service
+	image     string
+	variables map[string]string
+}
+
+func namespace(sys *system.System) *corev1.Namespace {
+	labels := map[string]string{"app.kubernetes.io/part-of": string(sys.Name), "app.kubernetes.io/managed-by": "nines"}
+	for _, mode := range []string{"enforce", "audit", "warn"} {
+		labels["pod-security.kubernetes.io/"+mode] = "restricted"
+	}
+	return &corev1.Namespace{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{Name: string(sys.Name), Labels: labels},
+	}
+}
+
+// meta is what every object of the service has.
+func (w workload) meta() metav1.ObjectMeta {
+	labels := w.selector()
+	labels["app.kubernetes.io/managed-by"] = "nines"
+	return metav1.ObjectMeta{Name: string(w.service.Name), Namespace: string(w.system.Name), Labels: labels}
+}
+
+// selector never changes: a Deployment's cannot.
+func (w workload) selector() map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/name":    string(w.service.Name),
+		"app.kubernetes.io/part-of": string(w.system.Name),
+	}
+}
+
+func (w workload) serviceAccount() *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		TypeMeta:                     metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+		ObjectMeta:                   w.meta(),
+		AutomountServiceAccountToken: new(false),
+	}
+}
