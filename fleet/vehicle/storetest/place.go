@@ -73,7 +73,7 @@ func (p place) command(ctx context.Context, program string, arguments ...string)
 }
 
 // issue makes an authority and a certificate of the server at 127.0.0.1.
-func issue() (certificate, key []byte, roots *x509.CertPool, err error) {
+func issue() (certificate, key, roots []byte, err error) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, nil, err
@@ -109,8 +109,7 @@ func issue() (certificate, key []byte, roots *x509.CertPool, err error) {
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("encode key: %w", err)
 	}
-	roots = x509.NewCertPool()
-	roots.AddCert(authority)
+	roots = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityBody})
 	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: body})
 	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyBody})
 	return certificate, key, roots, nil

@@ -39,6 +39,7 @@ type Server struct {
 	port      uint16
 	password  string
 	roots     *x509.CertPool
+	authority []byte // PEM
 	stop      func() error
 	databases atomic.Int32
 	err       error
@@ -65,11 +66,12 @@ func (s *Server) create() (err error) {
 		return err
 	}
 	s.password = rand.Text()
-	certificate, key, roots, err := issue()
+	certificate, key, authority, err := issue()
 	if err != nil {
 		return err
 	}
-	s.roots = roots
+	s.authority, s.roots = authority, x509.NewCertPool()
+	s.roots.AppendCertsFromPEM(authority)
 	files := map[string]string{
 		"password": s.password, "server.crt": string(certificate), "server.key": string(key),
 		"hba.conf": "hostssl all all 127.0.0.1/32 scram-sha-256\n",
@@ -214,6 +216,29 @@ func (s *Server) Database(t testing.TB) func() (service.StoreAccess, error) {
 			TLS: &tls.Config{RootCAs: s.roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12},
 		}, nil
 	}
+}
+
+// Folder makes an empty database and returns a folder of stores (STORES_DIR)
+// in which it has the given name.
+func (s *Server) Folder(t testing.TB, store string) string {
+	t.Helper()
+	access, err := s.Database(t)()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, store), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, body := range map[string]string{
+		"host": access.Host, "port": strconv.Itoa(int(access.Port)), "database": access.Database,
+		"username": access.Username, "password": access.Password.Reveal(), "ca.crt": string(s.authority),
+	} {
+		if err := os.WriteFile(filepath.Join(folder, store, name), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
 }
 
 // Exec runs one statement as the superuser.
