@@ -25,14 +25,11 @@ func (d *decoder) check(sys *System) {
 	}
 }
 
-// reportAt reports at a path, unless the path is already in trouble.
+// reportAt fails a path, unless it has failed already.
 func (d *decoder) reportAt(path, message, example string) {
-	for _, e := range d.errs {
-		if e.Path == path {
-			return
-		}
+	if !d.failed[path] {
+		d.fail(d.valueAt(path), path, message, example)
 	}
-	d.report(d.valueAt(path), path, message, example)
 }
 
 func (d *decoder) valueAt(path string) place {

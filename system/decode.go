@@ -18,6 +18,7 @@ type decoder struct {
 	errs   Errors
 	marks  map[string]place // what the file gives, and where it names it
 	values map[string]place // where what it gives is
+	failed map[string]bool  // paths whose value is wrong, so that it is not judged twice
 }
 
 // A place is a line and a column, both from 1.
@@ -32,14 +33,14 @@ type defaulter interface {
 }
 
 func newDecoder(body []byte, file string) *decoder {
-	d := &decoder{file: file, marks: map[string]place{}, values: map[string]place{}}
+	d := &decoder{file: file, marks: map[string]place{}, values: map[string]place{}, failed: map[string]bool{}}
 	for line := range strings.SplitSeq(string(body), "\n") {
 		d.widths = append(d.widths, utf8.RuneCountInString(line))
 	}
 	return d
 }
 
-func (d *decoder) failed() Errors {
+func (d *decoder) sorted() Errors {
 	d.errs.sort()
 	return d.errs
 }
@@ -50,6 +51,12 @@ func (d *decoder) report(at place, path, message, example string) {
 	line := min(max(at.line, 1), len(d.widths))
 	column := min(max(at.column, 1), d.widths[line-1]+1)
 	d.errs = append(d.errs, Error{File: d.file, Line: line, Column: column, Path: path, Message: message, Example: example})
+}
+
+// fail reports that the value at a path is wrong as a whole.
+func (d *decoder) fail(at place, path, message, example string) {
+	d.failed[path] = true
+	d.report(at, path, message, example)
 }
 
 func (d *decoder) place(n ast.Node) place {
@@ -95,7 +102,7 @@ func (d *decoder) decode(n ast.Node, path string, v reflect.Value, example strin
 		if n != nil && path == "" {
 			at = d.place(n)
 		}
-		d.report(at, path, "has no value; give it one, or leave it out", example)
+		d.fail(at, path, "has no value; give it one, or leave it out", example)
 		return
 	}
 	switch target := v.Addr().Interface().(type) {
@@ -129,7 +136,7 @@ func (d *decoder) decode(n ast.Node, path string, v reflect.Value, example strin
 
 func (d *decoder) value(n ast.Node, path string, err error, example string) {
 	if err != nil {
-		d.report(d.place(n), path, err.Error(), example)
+		d.fail(d.place(n), path, err.Error(), example)
 	}
 }
 
@@ -154,6 +161,7 @@ func (d *decoder) structure(n ast.Node, path string, v reflect.Value, example st
 			near, message := fields.suggest(key)
 			d.report(at, path, message, near.example)
 			seen[near.name] = true
+			d.marks[join(path, near.name)] = at
 			return
 		}
 		seen[key] = true
@@ -197,7 +205,7 @@ func (d *decoder) keyed(n ast.Node, path string, v reflect.Value, example string
 func (d *decoder) list(n ast.Node, path string, v reflect.Value, example string) {
 	sequence, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.report(d.place(n), path, "is "+describeNode(n)+"; a list is meant", example)
+		d.fail(d.place(n), path, "is "+describeNode(n)+"; a list is meant", example)
 		return
 	}
 	seen := map[string]bool{}
@@ -246,7 +254,7 @@ func (d *decoder) pairs(n ast.Node, path, example string, do func(key string, at
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{n}
 	default:
-		d.report(d.place(n), path, "is "+describeNode(n)+"; fields are meant", example)
+		d.fail(d.place(n), path, "is "+describeNode(n)+"; fields are meant", example)
 		return
 	}
 	first := map[string]place{}

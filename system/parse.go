@@ -28,7 +28,7 @@ func Parse(body []byte, filename string) (*System, error) {
 	d := newDecoder(body, filename)
 	root := d.read(body)
 	if len(d.errs) > 0 {
-		return nil, d.failed()
+		return nil, d.sorted()
 	}
 	sys := &System{}
 	sys.setDefaults()
@@ -47,7 +47,7 @@ func Parse(body []byte, filename string) (*System, error) {
 	}
 	d.check(sys)
 	if len(d.errs) > 0 {
-		return nil, d.failed()
+		return nil, d.sorted()
 	}
 	return sys, nil
 }
@@ -55,7 +55,7 @@ func Parse(body []byte, filename string) (*System, error) {
 // read turns the file into one tree, or says why not.
 func (d *decoder) read(body []byte) (root ast.Node) {
 	if len(body) > maxSize {
-		d.report(start, "", fmt.Sprintf("the file has %d bytes, and %d are the most; a description is a page", len(body), maxSize), "")
+		d.report(start, "", fmt.Sprintf("the file has more than %d bytes; a description is a page", maxSize), "")
 		return nil
 	}
 	if at := invalidByte(body); at >= 0 {

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/nines-ha/nines/system"
+)
+
+// Also what is commented out in the starter must be right.
+func TestStarterWithEverything(t *testing.T) {
+	field := regexp.MustCompile(`(?m)^#( *[a-z]+:)`)
+	whole := field.ReplaceAll(starter, []byte("$1"))
+	sys, err := system.Parse(whole, "starter.yaml")
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, whole)
+	}
+	if len(sys.Stores) != 1 || len(sys.Services[0].Stores) != 1 || sys.Services[0].Env["LOG_LEVEL"] != "info" {
+		t.Errorf("not everything was there: %+v", sys)
+	}
+
+	plain, err := system.Parse(starter, "starter.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, left := sys.Services[0], plain.Services[0]
+	if given.Port != left.Port || given.Scale != left.Scale || given.Resources != left.Resources || given.Disruption != left.Disruption || given.Drain != left.Drain {
+		t.Errorf("the starter shows defaults that are not: %+v, and left out: %+v", given, left)
+	}
+}
