@@ -24,7 +24,7 @@ const serviceLimit = 20 * time.Minute
 // BuildService compiles the Go main package in sourceDir into one static
 // program, puts it on the base layer, and stores the image under reference.
 // It returns the reference with its digest, which depends on the source, the
-// modules and the Go release alone. Platforms are like linux/amd64; none means
+// modules, the Go release and Go's settings, and not on the machine or folder. Platforms are like linux/amd64; none means
 // this machine's. With several the image is an index.
 func (s *Store) BuildService(ctx context.Context, reference, sourceDir string, platforms ...string) (string, error) {
 	full, err := Reference(reference)
@@ -103,7 +103,11 @@ func compileService(ctx context.Context, dir, program, platform string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// The death signal follows the thread that starts the child, so that
+	// thread has to live as long.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	var said bytes.Buffer
@@ -115,7 +119,7 @@ func compileService(ctx context.Context, dir, program, platform string) error {
 	case errors.Is(err, exec.ErrNotFound):
 		return errors.New("go is not installed; install Go 1.26 or newer from https://go.dev/dl and put it on PATH")
 	case err != nil:
-		return fmt.Errorf("%w\n%s\nrepeat it with: cd '%s' && CGO_ENABLED=0 GOOS=linux GOARCH=%s go build -trimpath -o /dev/null .",
+		return fmt.Errorf("%w\n%s\nrepeat it with: (cd '%s' && CGO_ENABLED=0 GOOS=linux GOARCH=%s go build -trimpath -o /dev/null .)",
 			err, lastLines(said.String(), 40), dir, arch)
 	}
 	// go build writes an archive for a package that is not a program.

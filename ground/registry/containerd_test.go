@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nines-ha/nines/ground/image"
 )
@@ -32,6 +35,11 @@ func TestContainerdClient(t *testing.T) {
 		t.Fatalf("compile the client: %v\n%s", err, out)
 	}
 
+	t.Run("has or has not", func(t *testing.T) { testAnswers(t, client) })
+	t.Run("waits", func(t *testing.T) { testWaits(t, client) })
+}
+
+func testAnswers(t *testing.T, client string) {
 	dir := t.TempDir()
 	store, err := image.Open(dir)
 	if err != nil {
@@ -42,13 +50,7 @@ func TestContainerdClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, addr := serve(t, dir, Catalogue{})
-	certs := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(certs, "_default"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(certs, "_default", "hosts.toml"), []byte(HostsTOML(addr)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	certs := certsFor(t, addr)
 	want := digest(t, img).String()
 	for _, c := range []struct {
 		ref, says string
@@ -64,4 +66,37 @@ func TestContainerdClient(t *testing.T) {
 			t.Errorf("pull %s: %v\n%s\nwant %q", c.ref, err, out, c.says)
 		}
 	}
+}
+
+// testWaits pulls an image that is being made for longer than the client would
+// wait for one answer.
+func testWaits(t *testing.T, client string) {
+	m := &making{dir: t.TempDir(), img: randomImage(t), release: make(chan struct{})}
+	r, _ := serve(t, m.dir, m.catalogue())
+	r.hold = time.Millisecond
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Query().Get("held") == "3" {
+			close(m.release)
+			r.hold = time.Minute // the requests of one pull come one by one
+		}
+		r.ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	out, err := exec.CommandContext(t.Context(), client, certsFor(t, server.Listener.Addr().String()), upstream).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), digest(t, m.img).String()) {
+		t.Errorf("pull: %v\n%s", err, out)
+	}
+}
+
+// certsFor is the certs.d directory of a node.
+func certsFor(t *testing.T, addr string) string {
+	t.Helper()
+	certs := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(certs, "_default"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(certs, "_default", "hosts.toml"), []byte(HostsTOML(addr)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return certs
 }

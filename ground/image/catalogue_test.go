@@ -1,0 +1,146 @@
+package image
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+
+	"github.com/nines-ha/nines/ground/engine"
+)
+
+// tinyEngines is a source folder with one engine of one program.
+func tinyEngines(t *testing.T) *engine.Builder {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"tiny/go.mod": "module engine.test/tiny\n\ngo 1.26.0\n\nrequire example.test/hello v1.0.0\n\n" +
+			"replace example.test/hello => ./upstream\n\ntool example.test/hello\n",
+		"tiny/upstream/go.mod":  hello["go.mod"],
+		"tiny/upstream/main.go": hello["main.go"],
+	})
+	return &engine.Builder{CacheDir: t.TempDir(), Source: dir, Recipes: []engine.Recipe{{Name: "tiny", Module: "example.test/hello"}}}
+}
+
+func TestCatalogue(t *testing.T) {
+	const ref = "a.example/hello:1"
+	recipe := Recipe{Reference: ref, Program: "hello", User: "1:1", BindLowPorts: true}
+	c := &Catalogue{Store: open(t), Engines: tinyEngines(t), Recipes: []Recipe{recipe}}
+	if err := c.Provide(t.Context(), "a.example/none:1"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a reference without a recipe: %v", err)
+	}
+	if err := c.Provide(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.Store.Lookup(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := stored(t, c.Store, first.Digest)
+	cf, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(cf.Config.Entrypoint, []string{"/hello"}) || cf.Config.User != "1:1" {
+		t.Errorf("config %+v", cf.Config)
+	}
+	files := contents(t, img)
+	for _, want := range []string{"etc/passwd", "etc/ssl/certs/ca-certificates.crt", "tmp/", "hello"} {
+		if files[want] == nil {
+			t.Errorf("the image has no %s", want)
+		}
+	}
+	if h := files["hello"]; h != nil && h.PAXRecords["SCHILY.xattr.security.capability"] == "" {
+		t.Error("the program may not bind low ports")
+	}
+	for name, h := range files {
+		if !h.ModTime.Equal(epoch) {
+			t.Errorf("%s has the time %s", name, h.ModTime)
+		}
+	}
+
+	// A changed recipe is made anew; an image from elsewhere is left alone.
+	c.Recipes[0].User = "2:2"
+	if err := c.Provide(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.Store.Lookup(ref)
+	if err != nil || second.Digest == first.Digest {
+		t.Errorf("the changed recipe gave %s again, %v", second.Digest, err)
+	}
+	other, err := random.Image(10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Store.Put(ref, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Provide(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	want, err := other.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third, err := c.Store.Lookup(ref); err != nil || third.Digest != want {
+		t.Errorf("the loaded image was replaced by %s, %v", third.Digest, err)
+	}
+}
+
+func contents(t *testing.T, img v1.Image) map[string]*tar.Header {
+	t.Helper()
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]*tar.Header{}
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		archive := tar.NewReader(r)
+		for {
+			h, err := archive.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[h.Name] = h
+		}
+		r.Close()
+	}
+	return files
+}
+
+func TestRecipesOfTheGround(t *testing.T) {
+	b := &engine.Builder{Source: filepath.Join("..", "..", "engines")}
+	for _, r := range Recipes() {
+		if full, err := Reference(r.Reference); err != nil || full != r.Reference {
+			t.Errorf("%s is not in full: %s, %v", r.Reference, full, err)
+		}
+		if (r.Program == "") == (len(r.Debian) == 0) {
+			t.Errorf("%s has to be either a program or a Debian root", r.Reference)
+		}
+		if r.Program == "" {
+			continue
+		}
+		e, err := b.Find(r.Program)
+		if err != nil {
+			t.Errorf("%s: %v", r.Reference, err)
+			continue
+		}
+		// The tag promises a version; the pin decides it. pause has its own.
+		if _, tag, _ := strings.Cut(r.Reference, ":"); r.Program != "pause" && tag != e.Version {
+			t.Errorf("%s is made from %s %s", r.Reference, e.Name, e.Version)
+		}
+	}
+}
