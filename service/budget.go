@@ -23,21 +23,22 @@ func (rt *route) budget(r *http.Request, ex *exchange) (context.Context, context
 	if asked, ok := askedBudget(r.Header); ok && (timeout == 0 || asked < timeout) {
 		timeout = asked
 	}
-	control := http.NewResponseController(ex.writer)
 	if timeout == 0 {
 		ctx, cancel := context.WithCancel(r.Context())
-		return ctx, cancel, setDeadlines(control, time.Time{})
+		return ctx, cancel, setDeadlines(ex.writer, time.Time{})
 	}
 	deadline := ex.began.Add(timeout)
 	ctx, cancel := context.WithDeadline(r.Context(), deadline)
-	return ctx, cancel, setDeadlines(control, deadline.Add(ioGrace))
+	return ctx, cancel, setDeadlines(ex.writer, deadline.Add(ioGrace))
 }
 
-func setDeadlines(control *http.ResponseController, at time.Time) error {
-	for _, set := range []func(time.Time) error{control.SetReadDeadline, control.SetWriteDeadline} {
-		if err := set(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return fmt.Errorf("set deadline of the connection: %w", err)
-		}
+// setDeadlines replaces those of the server, which sets its own again for the
+// next request of the connection. The one for reading matters without a body
+// too: when it passes, net/http cancels the request.
+func setDeadlines(w http.ResponseWriter, at time.Time) error {
+	control := http.NewResponseController(w)
+	if err := errors.Join(control.SetReadDeadline(at), control.SetWriteDeadline(at)); err != nil {
+		return fmt.Errorf("set deadline of the connection: %w", err)
 	}
 	return nil
 }

@@ -17,7 +17,8 @@ type exchange struct {
 	writer http.ResponseWriter
 	began  time.Time
 	routed bool // a handler of the user has it
-	status int  // 0 until the header is written
+	shed   bool
+	status int // 0 until the header is written
 	err    error
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 type discard struct{ header http.Header }
@@ -14,6 +15,9 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
+
+func (d discard) SetReadDeadline(time.Time) error  { return nil }
+func (d discard) SetWriteDeadline(time.Time) error { return nil }
 
 // BenchmarkHandler is BenchmarkRequest without the network: the handlers alone.
 func BenchmarkHandler(b *testing.B) {

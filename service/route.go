@@ -67,17 +67,18 @@ func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ex.routed = true
 	if !rt.slots.TryAcquire(1) {
 		rt.shed.Add(r.Context(), 1, rt.labels)
-		WriteError(w, r, errShed())
+		ex.shed = true
+		WriteError(w, r, errShed)
 		return
 	}
 	defer rt.slots.Release(1)
 
 	ctx, cancel, err := rt.budget(r, ex)
+	defer cancel()
 	if err != nil {
 		WriteError(w, r, err)
 		return
 	}
-	defer cancel()
 	inner := r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
 		inner.Body = http.MaxBytesReader(ex.writer, r.Body, rt.maxBody)
@@ -91,6 +92,4 @@ func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func errShed() error {
-	return &Problem{Status: http.StatusServiceUnavailable, Detail: "too many requests at once; try again", RetryAfter: time.Second}
-}
+var errShed = &Problem{Status: http.StatusServiceUnavailable, Detail: "too many requests at once; try again", RetryAfter: time.Second}

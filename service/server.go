@@ -76,7 +76,9 @@ func (s *Service) panicked(w http.ResponseWriter, r *http.Request, ex *exchange,
 
 func (s *Service) logRequest(r *http.Request, ex *exchange) {
 	level := slog.LevelDebug
-	if ex.status >= http.StatusInternalServerError {
+	// A line for each request that is shed would make an overload worse; there is
+	// a counter for them.
+	if ex.status >= http.StatusInternalServerError && !ex.shed {
 		level = slog.LevelWarn
 	}
 	if !s.log.Enabled(r.Context(), level) {
