@@ -85,5 +85,10 @@ func stage(dir string) (string, error) {
 			return "", err
 		}
 	}
-	return os.MkdirTemp(dir, ".staging-")
+	staging, err := os.MkdirTemp(dir, ".staging-")
+	if err != nil {
+		return "", err
+	}
+	// Programs of other users run from here, once it is published.
+	return staging, os.Chmod(staging, 0o755)
 }

@@ -71,10 +71,6 @@ func (b *Builder) Root(ctx context.Context, name string, packages []string) (dir
 	}); err != nil {
 		return "", fmt.Errorf("make the root of %s: %w", name, err)
 	}
-	// mmdebstrap needs a directory others can reach; so do the programs in it.
-	if err := os.Chmod(staging, 0o755); err != nil {
-		return "", fmt.Errorf("make the root of %s: %w", name, err)
-	}
 	if err := publish(staging, final); err != nil {
 		return "", fmt.Errorf("publish the root of %s: %w", name, err)
 	}
