@@ -41,7 +41,7 @@ var frontend = netip.MustParseAddr("20.0.0.1")
 //
 //	router 10.1.z.1 ── uplink 10.1.z.2 zone 10.0.z.1 ── br0 ── machine
 type region struct {
-	t        *testing.T
+	t        testing.TB
 	client   *namespace.Set
 	router   *namespace.Set
 	zones    map[string]Zone
@@ -59,7 +59,7 @@ type machine struct {
 	conns  map[net.Conn]bool
 }
 
-func newRegion(t *testing.T, count int) *region {
+func newRegion(t testing.TB, count int) *region {
 	t.Helper()
 	r := bareRegion(t)
 	r.bridge(r.router, "10.0.0.1/24")
@@ -70,7 +70,7 @@ func newRegion(t *testing.T, count int) *region {
 	return r
 }
 
-func newZonedRegion(t *testing.T, zones, perZone int) *region {
+func newZonedRegion(t testing.TB, zones, perZone int) *region {
 	t.Helper()
 	r := bareRegion(t)
 	r.zones = map[string]Zone{}
@@ -100,7 +100,7 @@ func newZonedRegion(t *testing.T, zones, perZone int) *region {
 	return r
 }
 
-func bareRegion(t *testing.T) *region {
+func bareRegion(t testing.TB) *region {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
@@ -178,10 +178,12 @@ func (r *region) ask(timeout time.Duration) (string, error) {
 	return conn.ask(timeout)
 }
 
-func (r *region) dial(timeout time.Duration) (*flow, error) {
+func (r *region) dial(timeout time.Duration) (*flow, error) { return r.dialTo(frontend, timeout) }
+
+func (r *region) dialTo(where netip.Addr, timeout time.Duration) (*flow, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	conn, err := r.client.Dial(ctx, "tcp", netip.AddrPortFrom(frontend, port).String())
+	conn, err := r.client.Dial(ctx, "tcp", netip.AddrPortFrom(where, port).String())
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +208,7 @@ func (f *flow) ask(timeout time.Duration) (string, error) {
 
 // serve answers every line on the frontend with the machine's name, over TCP
 // and UDP, and probes with the machine's health.
-func (m *machine) serve(t *testing.T) {
+func (m *machine) serve(t testing.TB) {
 	where := netip.AddrPortFrom(frontend, port).String()
 	l, err := m.set.Listen("tcp", where)
 	must(t, err)
@@ -236,24 +238,7 @@ func (m *machine) serve(t *testing.T) {
 			packets.WriteTo([]byte(m.Node), from)
 		}
 	})
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			m.mu.Lock()
-			m.conns[conn] = true
-			m.mu.Unlock()
-			wg.Go(func() {
-				defer conn.Close()
-				lines := bufio.NewScanner(conn)
-				for lines.Scan() {
-					fmt.Fprintln(conn, m.Node)
-				}
-			})
-		}
-	})
+	wg.Go(func() { m.accept(l) })
 	t.Cleanup(func() {
 		l.Close()
 		packets.Close()
@@ -265,6 +250,28 @@ func (m *machine) serve(t *testing.T) {
 		m.mu.Unlock()
 		wg.Wait()
 	})
+}
+
+// accept answers until the listener closes, and then waits for its flows.
+func (m *machine) accept(l net.Listener) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		m.mu.Lock()
+		m.conns[conn] = true
+		m.mu.Unlock()
+		wg.Go(func() {
+			defer conn.Close()
+			lines := bufio.NewScanner(conn)
+			for lines.Scan() {
+				fmt.Fprintln(conn, m.Node)
+			}
+		})
+	}
 }
 
 func (m *machine) setHealth(status int) {
@@ -296,7 +303,7 @@ func (r *region) runIn(where *namespace.Set, args ...string) string {
 	return string(out)
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !condition() {
@@ -312,7 +319,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-func newNet(t *testing.T) *namespace.Set {
+func newNet(t testing.TB) *namespace.Set {
 	t.Helper()
 	set, err := namespace.NewNet()
 	must(t, err)
@@ -324,7 +331,7 @@ func newNet(t *testing.T) *namespace.Set {
 	return set
 }
 
-func at(t *testing.T, set *namespace.Set) *netlink.Handle {
+func at(t testing.TB, set *namespace.Set) *netlink.Handle {
 	t.Helper()
 	h, err := netlink.NewHandleAt(netns.NsHandle(set.Net.Fd()), unix.NETLINK_ROUTE)
 	must(t, err)
@@ -332,7 +339,7 @@ func at(t *testing.T, set *namespace.Set) *netlink.Handle {
 	return h
 }
 
-func connect(t *testing.T, a *namespace.Set, nameA string, b *namespace.Set, nameB string) {
+func connect(t testing.TB, a *namespace.Set, nameA string, b *namespace.Set, nameB string) {
 	t.Helper()
 	ha, hb := at(t, a), at(t, b)
 	veth := &netlink.Veth{LinkAttrs: attrs(nameA), PeerName: nameB, PeerNamespace: netlink.NsFd(b.Net.Fd())}
@@ -350,7 +357,7 @@ func attrs(name string) netlink.LinkAttrs {
 	return a
 }
 
-func address(t *testing.T, h *netlink.Handle, link, cidr string) {
+func address(t testing.TB, h *netlink.Handle, link, cidr string) {
 	t.Helper()
 	l, err := h.LinkByName(link)
 	must(t, err)
@@ -360,12 +367,12 @@ func address(t *testing.T, h *netlink.Handle, link, cidr string) {
 	must(t, h.LinkSetUp(l))
 }
 
-func gateway(t *testing.T, h *netlink.Handle, via string) {
+func gateway(t testing.TB, h *netlink.Handle, via string) {
 	t.Helper()
 	must(t, h.RouteAdd(&netlink.Route{Dst: everywhere(), Gw: net.ParseIP(via)}))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
