@@ -137,8 +137,9 @@ func (d *disks) place(options volume.ProvisionOptions) (corev1.NodeSelectorRequi
 	in := func(label, value string) corev1.NodeSelectorRequirement {
 		return corev1.NodeSelectorRequirement{Key: label, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
 	}
-	for _, key := range []string{"skuName", "skuname", "storageaccounttype"} {
-		if strings.HasSuffix(strings.ToUpper(options.StorageClass.Parameters[key]), "_ZRS") {
+	for key, value := range options.StorageClass.Parameters { // the driver takes both in any case
+		isSKU := strings.EqualFold(key, "skuName") || strings.EqualFold(key, "storageAccountType")
+		if isSKU && strings.HasSuffix(strings.ToUpper(value), "_ZRS") {
 			return in(corev1.LabelTopologyRegion, d.region), volume.ProvisioningFinished, nil
 		}
 	}

@@ -38,12 +38,12 @@
 //
 // # Volumes
 //
-// The classes managed-csi (the default) and managed-csi-premium make a directory
-// for each claim and a PersistentVolume that any node of the disk's zone may
-// use, and no node of another; one whose skuName ends in _ZRS any node of the
-// region. Clusters that AKS makes over several zones since 1.29 have ZRS there;
-// these classes are the harder case, and a claim that needs the other says so
-// with a class of its own.
+// The classes managed-csi (where a claim names none), default and
+// managed-csi-premium make a directory for each claim and a PersistentVolume
+// that any node of the disk's zone may use, and no node of another; a class
+// whose skuName ends in _ZRS makes one for any node of the region. On AKS since
+// 1.29 the built-in classes of a cluster over several zones are ZRS. Here they
+// are LRS, the harder case: what survives it survives the other too.
 // https://learn.microsoft.com/azure/aks/concepts-storage#storage-classes
 // https://learn.microsoft.com/azure/virtual-machines/disks-redundancy
 //
