@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nines-ha/nines/ground"
 )
 
 // version is set by the build.
@@ -30,6 +32,10 @@ const (
 var errNo = errors.New("no")
 
 func main() {
+	// A ground starts this program again for its machines; nothing may come before.
+	if code, ok := ground.Stage(os.Args[1:], os.Stderr); ok {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -60,5 +66,10 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.AddCommand(
+		newDoctorCommand(),
+		newEnginesCommand(),
+		newImagesCommand(),
+	)
 	return root
 }

@@ -1,8 +1,11 @@
 package balancer
 
 import (
+	"net"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 func TestZonesAreReachedThroughTheirRouters(t *testing.T) {
@@ -117,4 +120,19 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	if after := everything(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
+}
+
+func TestAZoneComesBackWithItsLink(t *testing.T) {
+	r := newZonedRegion(t, 1, 1)
+	p := r.open(Config{})
+	must(t, p.Apply(t.Context(), web(Probe{}), r.backends()))
+	_, err := r.ask(patience)
+	must(t, err)
+	h := at(t, r.router)
+	link, err := h.LinkByName("zone1")
+	must(t, err)
+	must(t, h.LinkSetDown(link))
+	must(t, h.LinkSetUp(link)) // too quick to be seen down
+	must(t, h.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: net.IPv4(10, 0, 1, 0), Mask: net.CIDRMask(24, 32)}, Gw: net.IPv4(10, 1, 1, 2)}))
+	eventually(t, "flows pass again", func() bool { _, err := r.ask(short); return err == nil })
 }

@@ -26,12 +26,12 @@ import (
 
 // Config places a server.
 type Config struct {
-	Region string
-	Dir    string // for its configuration
-	LogDir string
-	Binary string                // of CoreDNS
-	Router func() *namespace.Set // asked once the network is there
-	Group  *cgroup.Group
+	Region  string
+	Dir     string // for its configuration
+	LogDir  string
+	Program func(name string) (string, error) // path of a binary, once it is built
+	Router  func() *namespace.Set             // asked once the network is there
+	Group   *cgroup.Group
 }
 
 // Server answers for the names it was told.
@@ -50,25 +50,29 @@ func New(config Config) *Server {
 
 // Part is the server; after is what must be ready before.
 func (s *Server) Part(after ...string) part.Part {
+	spec := &process.Spec{
+		Name:         s.config.Region + "/dns",
+		Path:         "coredns",
+		Args:         []string{"-conf", s.path("Corefile")},
+		Dir:          "/",
+		LogFile:      filepath.Join(s.config.LogDir, s.config.Region+"-dns.log"),
+		Namespaces:   s.inside,
+		Group:        s.config.Group,
+		RestartAfter: time.Second,
+	}
 	return part.Part{
 		Name:  s.config.Region + "/dns",
 		Needs: append([]string{"engine/coredns"}, after...),
 		About: "the virtual network's DNS at " + network.Magic.String(),
-		Prepare: func(context.Context) error {
+		Prepare: func(context.Context) (err error) {
 			s.inside.Net = s.config.Router().Net
+			if spec.Path, err = s.config.Program("coredns"); err != nil {
+				return err
+			}
 			return s.write()
 		},
-		Program: &process.Spec{
-			Name:         s.config.Region + "/dns",
-			Path:         s.config.Binary,
-			Args:         []string{"-conf", s.path("Corefile")},
-			Dir:          "/",
-			LogFile:      filepath.Join(s.config.LogDir, s.config.Region+"-dns.log"),
-			Namespaces:   s.inside,
-			Group:        s.config.Group,
-			RestartAfter: time.Second,
-		},
-		Ready: s.ready,
+		Program: spec,
+		Ready:   s.ready,
 	}
 }
 

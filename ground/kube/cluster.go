@@ -29,7 +29,7 @@ type Config struct {
 	Plan    network.Plan
 	Dir     string // of its keys and data; readable by root alone; gone after a run
 	LogDir  string
-	Program func(name string) string // path of a binary
+	Program func(name string) (string, error) // path of a binary, once it is built
 	Attach  func(addr netip.Addr, machine *namespace.Set) error
 	Group   *cgroup.Group
 }

@@ -27,6 +27,10 @@ func PartName(region, name string) string { return region + "/" + name }
 // kube-apiserver need the engines of that name.
 func (c *Cluster) Parts(after ...string) []part.Part {
 	name := func(n string) string { return PartName(c.config.Region, n) }
+	etcd := c.program("etcd", c.etcdArgs())
+	apiserver := c.program("kube-apiserver", c.apiserverArgs())
+	controllers := c.program("kube-controller-manager", c.controllerArgs())
+	scheduler := c.program("kube-scheduler", c.schedulerArgs())
 	return []part.Part{
 		{
 			Name:    name("certificates"),
@@ -44,29 +48,29 @@ func (c *Cluster) Parts(after ...string) []part.Part {
 			Name:    name("etcd"),
 			Needs:   []string{name("certificates"), name("control-plane"), "engine/etcd"},
 			About:   "the cluster's store; fresh at each start",
-			Program: c.program("etcd", c.etcdArgs()),
-			Ready:   c.etcdReady(),
+			Program: etcd, Prepare: c.find(etcd),
+			Ready: c.etcdReady(),
 		},
 		{
 			Name:    name("apiserver"),
 			Needs:   []string{name("etcd"), "engine/kubernetes"},
 			About:   c.APIServer(),
-			Program: c.program("kube-apiserver", c.apiserverArgs()),
-			Ready:   c.apiserverReady,
+			Program: apiserver, Prepare: c.find(apiserver),
+			Ready: c.apiserverReady,
 		},
 		{
 			Name:    name("controller-manager"),
 			Needs:   []string{name("apiserver")},
 			About:   "the controllers of Kubernetes",
-			Program: c.program("kube-controller-manager", c.controllerArgs()),
-			Ready:   c.localReady(10257),
+			Program: controllers, Prepare: c.find(controllers),
+			Ready: c.localReady(10257),
 		},
 		{
 			Name:    name("scheduler"),
 			Needs:   []string{name("apiserver")},
 			About:   "places pods on nodes",
-			Program: c.program("kube-scheduler", c.schedulerArgs()),
-			Ready:   c.localReady(10259),
+			Program: scheduler, Prepare: c.find(scheduler),
+			Ready: c.localReady(10259),
 		},
 	}
 }
@@ -87,7 +91,7 @@ func (c *Cluster) plugIn() error {
 func (c *Cluster) program(binary string, args []string) *process.Spec {
 	return &process.Spec{
 		Name:         PartName(c.config.Region, strings.TrimPrefix(binary, "kube-")),
-		Path:         c.config.Program(binary),
+		Path:         binary,
 		Args:         args,
 		Env:          []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent"},
 		Dir:          "/",
@@ -95,6 +99,14 @@ func (c *Cluster) program(binary string, args []string) *process.Spec {
 		Namespaces:   c.machine,
 		Group:        c.config.Group,
 		RestartAfter: time.Second,
+	}
+}
+
+// find resolves a program's path once its engine is there.
+func (c *Cluster) find(spec *process.Spec) func(context.Context) error {
+	return func(context.Context) (err error) {
+		spec.Path, err = c.config.Program(filepath.Base(spec.Path))
+		return err
 	}
 }
 

@@ -61,6 +61,11 @@ func (p Plan) DNSService() netip.Addr { return v4(10, 200+p.Index, 0, 10) }
 // 2544 sets aside for tests: none of them is anyone's.
 func (p Plan) Frontends() netip.Prefix { return netip.PrefixFrom(v4(198, 18, p.Index, 0), 24) }
 
+// InternalFrontends are the load balancer's addresses inside the virtual network.
+func (p Plan) InternalFrontends() netip.Prefix {
+	return netip.PrefixFrom(v4(10, 10+p.Index, 230, 0), 24)
+}
+
 func (p Plan) uplink(z int) (router, zone netip.Prefix) {
 	return netip.PrefixFrom(v4(10, 10+p.Index, 250, 4*z+1), 30), netip.PrefixFrom(v4(10, 10+p.Index, 250, 4*z+2), 30)
 }

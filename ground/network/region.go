@@ -100,15 +100,15 @@ func (r *Region) addZone(z int) error {
 		return err
 	}
 	up, down := r.Plan.uplink(z)
-	name := fmt.Sprintf("zone%d", z)
+	name := ZoneLink(z)
 	upMAC, downMAC := r.Plan.mac(3, z, 1), r.Plan.mac(3, z, 2)
 	r.zones = append(r.zones, &zone{host: h})
 	return inOrder([]func() error{
-		func() error { return r.router.connect(name, upMAC, h, "uplink", downMAC) },
+		func() error { return r.router.connect(name, upMAC, h, Uplink, downMAC) },
 		func() error { return r.router.address(name, up) },
-		func() error { return h.address("uplink", down) },
+		func() error { return h.address(Uplink, down) },
 		func() error { return r.router.neighbour(name, down.Addr(), downMAC) },
-		func() error { return h.neighbour("uplink", up.Addr(), upMAC) },
+		func() error { return h.neighbour(Uplink, up.Addr(), upMAC) },
 		func() error { return h.bridge("machines", r.Plan.mac(4, z, 1)) },
 		func() error { return h.address("machines", gateway(r.Plan.Zone(z))) },
 		func() error { return h.route(everywhere, up.Addr()) },
@@ -128,6 +128,15 @@ func inOrder(steps []func() error) error {
 // Router is the namespace of the region's router, where the cloud's own
 // services answer: DNS, the registry, the load balancer.
 func (r *Region) Router() *namespace.Set { return r.router.Set }
+
+// ZoneRouter is the namespace of the router of zone z, counted from 1.
+func (r *Region) ZoneRouter(z int) *namespace.Set { return r.zones[z-1].Set }
+
+// Uplink is a zone router's device towards the region's router.
+const Uplink = "uplink"
+
+// ZoneLink is the region router's device towards zone z.
+func ZoneLink(z int) string { return fmt.Sprintf("zone%d", z) }
 
 // NewMachine makes the network of a machine: eth0 and nothing plugged in.
 func NewMachine() (*namespace.Set, error) {

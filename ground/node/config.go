@@ -19,11 +19,6 @@ var containerdConfig string
 //go:embed cni.conflist.tmpl
 var cniConfig string // a template that containerd fills in when the kubelet learns the node's pod network
 
-var hostsConfig = `server = "http://%[1]s"
-[host."http://%[1]s"]
-  capabilities = ["pull", "resolve"]
-`
-
 // write puts the machine's configuration on its disk. Keys are readable by root alone.
 func (n *Node) write() error {
 	values := struct {
@@ -38,7 +33,7 @@ func (n *Node) write() error {
 		"serving.key":                 n.config.Serving.Key,
 		"resolv.conf":                 fmt.Appendf(nil, "nameserver %s\n", n.config.Resolver),
 		"cni.conflist.tmpl":           []byte(cniConfig),
-		"certs.d/_default/hosts.toml": fmt.Appendf(nil, hostsConfig, n.config.Registry),
+		"certs.d/_default/hosts.toml": n.config.Mirror,
 	}
 	for name, text := range map[string]string{"kubelet.yaml": kubeletConfig, "containerd.toml": containerdConfig} {
 		t, err := template.New(name).Option("missingkey=error").Parse(text)

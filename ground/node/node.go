@@ -50,7 +50,7 @@ type Config struct {
 	Serving                     pki.Pair
 	Resolver, DNS               netip.Addr // upstream of the cluster's DNS; the cluster's DNS
 	Pods                        netip.Prefix
-	Registry                    string // host:port of the mirror of every registry
+	Mirror                      []byte // hosts.toml with which containerd finds the images of every host
 	ReservedCPU, ReservedMemory string // what the machine's size leaves out of the host's
 }
 
@@ -121,7 +121,7 @@ func (n *Node) PowerOn(ctx context.Context) (err error) {
 
 // boot starts pid 1 and waits until the machine's view of the world stands.
 func (n *Node) boot(ctx context.Context) error {
-	if err := n.config.Group.Child(systemGroup).Make(); err != nil {
+	if err := n.config.Group.Make(); err != nil {
 		return err
 	}
 	network, err := newMachine(n.attach)
@@ -183,7 +183,8 @@ func (n *Node) boot(ctx context.Context) error {
 	if len(complaint) > 0 {
 		return errors.New(string(complaint))
 	}
-	return nil
+	// Only now that pid 1 has left it may the group hand controllers down.
+	return n.config.Group.Child(systemGroup).Make()
 }
 
 func newMachine(attach Attach) (*namespace.Set, error) {

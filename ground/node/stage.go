@@ -234,8 +234,20 @@ func mountControlGroups(hierarchies []string) error {
 // enterLeaf leaves the root of a hierarchy free of processes: cgroup v2 hands
 // controllers down only from such a group.
 func enterLeaf(hierarchy string) error {
-	err := os.WriteFile(filepath.Join(hierarchy, systemGroup, "cgroup.procs"), []byte("0"), 0)
-	if err != nil {
+	leaf := filepath.Join(hierarchy, systemGroup)
+	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make control group: %w", err)
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} { // v1 lets nobody into an empty set
+		value, err := os.ReadFile(filepath.Join(hierarchy, name))
+		if err != nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(leaf, name), value, 0); err != nil {
+			return fmt.Errorf("prepare control group: %w", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return fmt.Errorf("enter control group: %w", err)
 	}
 	return nil

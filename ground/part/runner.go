@@ -273,3 +273,13 @@ func (r *Runner) Status() []Status {
 	}
 	return list
 }
+
+// StopOne ends the program of one part, gracefully, and leaves the rest.
+func (r *Runner) StopOne(ctx context.Context, name string) {
+	r.mu.Lock()
+	child := r.process[name]
+	r.mu.Unlock()
+	if child != nil {
+		child.Stop(ctx)
+	}
+}

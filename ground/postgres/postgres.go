@@ -118,6 +118,9 @@ func (s *Server) Part(after ...string) part.Part {
 	}
 }
 
+// Host is the name that clients use.
+func (s *Server) Host() string { return s.config.Host }
+
 // Access is how clients reach the server; valid once the part is ready.
 func (s *Server) Access() Access { return s.access }
 

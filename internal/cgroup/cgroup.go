@@ -237,3 +237,32 @@ func (g *Group) Processes() []int {
 	slices.Sort(pids)
 	return pids
 }
+
+// Children describes the groups below g's child of that name.
+func (g *Group) Children(name string) []*Group {
+	child := g.Child(name)
+	seen := map[string]bool{}
+	var list []*Group
+	for _, m := range g.mounts {
+		entries, _ := os.ReadDir(filepath.Join(m.dir, child.path))
+		for _, e := range entries {
+			if e.IsDir() && !seen[e.Name()] {
+				seen[e.Name()] = true
+				list = append(list, child.Child(e.Name()))
+			}
+		}
+	}
+	return list
+}
+
+// RemoveEmpty takes the group away where nothing is below it.
+func (g *Group) RemoveEmpty() error {
+	var errs []error
+	for _, m := range g.mounts {
+		err := syscall.Rmdir(filepath.Join(m.dir, g.path))
+		if err != nil && err != syscall.ENOENT {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -156,3 +156,12 @@ func (s *Set) Sysctl(values map[string]string) error {
 		return nil
 	})
 }
+
+// NetOf opens the network namespace alone of the process pid.
+func NetOf(pid int) (*Set, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, fmt.Errorf("network namespace of process %d: %w", pid, err)
+	}
+	return &Set{Net: f}, nil
+}

@@ -1,0 +1,111 @@
+// Package ground is the proving ground: real Kubernetes clusters with real nodes
+// on one machine, in namespaces of their own, that leave nothing behind. Call Up,
+// which owns everything it starts until it is told to end; Connect speaks to a
+// running ground from another process. A program that calls Up must call Stage
+// first thing in its main. The package takes files, not descriptions: what runs
+// on the ground is not its business.
+//
+// Experimental: names may still change.
+package ground
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nines-ha/nines/ground/part"
+	"github.com/nines-ha/nines/ground/world"
+)
+
+// Config says what to bring up.
+type Config struct {
+	Name    string
+	Regions []Region
+	Stores  []string // PostgreSQL servers, in the first region
+	Cache   string   // directory of engines, roots and images
+	Engines string   // folder with the pins of the engines
+	// Files answers what each region's cluster is to hold. It is called once,
+	// while the clusters start, and may take as long as compiling takes.
+	Files func(ctx context.Context) (map[string][]File, error)
+}
+
+// Region is one cluster.
+type Region struct {
+	Name  string
+	Zones int
+	Nodes int // a zone
+}
+
+// File is one file of Kubernetes objects.
+type File = world.File
+
+// Status is a ground as it is now; the answer of `nines status --json`. Fields
+// are only ever added.
+type Status struct {
+	Name       string         `json:"name"`
+	Ready      bool           `json:"ready"`
+	Phase      string         `json:"phase"` // building, starting, ready, stopping, failed
+	PID        int            `json:"pid"`   // of the owner
+	Since      time.Time      `json:"since"`
+	StartedIn  float64        `json:"startedInSeconds,omitempty"` // from the start of the owner to ready
+	Kubeconfig string         `json:"kubeconfig"`
+	Endpoints  []Endpoint     `json:"endpoints"`
+	Engines    []EngineStatus `json:"engines"`
+	Failure    string         `json:"failure,omitempty"`
+	Logs       string         `json:"logs"` // directory
+	Data       string         `json:"data"` // directory of what stays
+	Modelled   []string       `json:"modelled,omitempty"`
+	world.Status
+}
+
+// Endpoint is a way in from the host: a loopback address.
+type Endpoint struct {
+	Region  string `json:"region"`
+	Service string `json:"service"`
+	URL     string `json:"url"`
+}
+
+// EngineStatus is how far a compile is.
+type EngineStatus struct {
+	Name    string  `json:"name"`
+	Phase   string  `json:"phase"`
+	Done    int     `json:"done,omitempty"`
+	Total   int     `json:"total,omitempty"`
+	Detail  string  `json:"detail,omitempty"`
+	Elapsed float64 `json:"elapsedSeconds,omitempty"`
+}
+
+// ErrNotRunning says that no owner answers.
+var ErrNotRunning = errors.New("not running")
+
+// RunningError says that a ground is up already.
+type RunningError struct{ Status Status }
+
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("%s is %s already, owned by process %d; see \"nines status\", or end it with \"nines down\"", e.Status.Name, e.Status.Phase, e.Status.PID)
+}
+
+func (c Config) spec(h home, ports []int) world.Spec {
+	s := world.Spec{
+		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores,
+		Reserved: reserve(),
+	}
+	for i, r := range c.Regions {
+		region := world.Region{Name: r.Name, Zones: r.Zones, Nodes: r.Nodes}
+		if i < len(ports) {
+			region.APIPort = ports[i]
+		}
+		s.Regions = append(s.Regions, region)
+	}
+	return s
+}
+
+// Plan is what Up would start, in order. It touches nothing.
+func Plan(c Config) ([]part.Part, error) {
+	h, err := homeOf(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	return world.Plan(c.spec(h, nil))
+}

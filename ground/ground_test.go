@@ -1,0 +1,98 @@
+//go:build ground
+
+package ground
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nines-ha/nines/ground/engine"
+)
+
+func TestMain(m *testing.M) {
+	if code, ok := Stage(os.Args[1:], os.Stderr); ok {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+// bring starts a ground in directories of the test's own, but with the machine's
+// cache, and ends it with the test.
+func bring(t *testing.T, config Config) *Client {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("the ground's tests make machines and need root")
+	}
+	state, err := os.MkdirTemp("/var/tmp", "nines-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(state) })
+	t.Setenv("XDG_STATE_HOME", state)
+	if config.Cache == "" {
+		if config.Cache, err = engine.CacheDir(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if config.Engines, err = engine.Source(""); err != nil {
+		t.Fatal(err)
+	}
+	if config.Files == nil {
+		config.Files = func(context.Context) (map[string][]File, error) { return nil, nil }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	owners := make(chan *Owner, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- Up(ctx, config, func(o *Owner) { owners <- o }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the ground ended with %v", err)
+		}
+	})
+	var owner *Owner
+	select {
+	case owner = <-owners:
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	began := time.Now()
+	select {
+	case <-owner.Ready():
+		t.Logf("ready in %s", time.Since(began).Round(time.Millisecond))
+	case err := <-ended:
+		ended <- nil
+		logs, _ := os.ReadFile(state + "/nines/" + config.Name + "/logs/world.log")
+		t.Fatalf("%v\nworld.log:\n%s", err, logs)
+	case <-time.After(2 * time.Minute):
+		s := owner.Status(ctx)
+		for _, p := range s.Parts {
+			fmt.Fprintln(os.Stderr, p.Name, p.State)
+		}
+		t.Fatal("not ready in 2 minutes")
+	}
+	client, err := Connect(config.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func oneRegion(name string) Config {
+	return Config{Name: name, Regions: []Region{{Name: "westeurope", Zones: 3, Nodes: 1}}}
+}
+
+func TestOneRegion(t *testing.T) {
+	client := bring(t, oneRegion("one"))
+	s, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Ready || len(s.Regions) != 1 || len(s.Regions[0].Nodes) != 3 {
+		t.Errorf("status = %+v", s)
+	}
+}

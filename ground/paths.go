@@ -1,0 +1,119 @@
+package ground
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/nines-ha/nines/ground/world"
+)
+
+// home is the directory of one ground, named after its system:
+//
+//	lock         held by the owner while it lives
+//	control.sock where the owner answers
+//	kubeconfig   for administrators; gone after a run
+//	run/         what ends with a run
+//	data/        what stays: the stores' data
+//	logs/        of the last run
+type home struct{ dir string }
+
+// States is where grounds are kept: nines in the user's state directory.
+func States() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "nines"), nil
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the state directory: %w; set XDG_STATE_HOME", err)
+	}
+	return filepath.Join(user, ".local", "state", "nines"), nil
+}
+
+func homeOf(name string) (home, error) {
+	states, err := States()
+	return home{filepath.Join(states, name)}, err
+}
+
+func (h home) lock() string       { return filepath.Join(h.dir, "lock") }
+func (h home) socket() string     { return filepath.Join(h.dir, "control.sock") }
+func (h home) kubeconfig() string { return filepath.Join(h.dir, "kubeconfig") }
+func (h home) run() string        { return filepath.Join(h.dir, "run") }
+func (h home) data() string       { return filepath.Join(h.dir, "data") }
+func (h home) logs() string       { return filepath.Join(h.dir, "logs") }
+
+func (h home) world(cache string) world.Dirs {
+	return world.Dirs{Cache: cache, Run: h.run(), Data: h.data(), Logs: h.logs()}
+}
+
+// group is the control group of a ground, at the root of each hierarchy.
+func group(name string) string { return "nines/" + name }
+
+// Names lists the grounds that have a directory, running or not.
+func Names() ([]string, error) {
+	states, err := States()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(states)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// waitUnlocked returns when no owner holds the lock.
+func (h home) waitUnlocked(ctx context.Context) error {
+	f, err := os.OpenFile(h.lock(), os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the owner is still ending: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Clean takes away what a ground that nobody owns any more has left, and its
+// data too when purge is set. It refuses while an owner lives.
+func Clean(ctx context.Context, name string, purge bool) error {
+	h, err := homeOf(name)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(h.dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := h.waitUnlocked(ctx); err != nil {
+		return err
+	}
+	if err := clean(name); err != nil {
+		return err
+	}
+	if !purge {
+		return nil
+	}
+	return removeAll(h.dir)
+}

@@ -1,0 +1,224 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/nines-ha/nines/ground/part"
+)
+
+// Status is a world as it is now. Fields are only ever added.
+type Status struct {
+	Parts   []part.Status  `json:"parts"`
+	Regions []RegionStatus `json:"regions"`
+	Stores  []StoreStatus  `json:"stores,omitempty"`
+}
+
+// RegionStatus is one cluster.
+type RegionStatus struct {
+	Name      string         `json:"name"`
+	APIServer string         `json:"apiServer"` // inside the ground
+	CutZones  []int          `json:"cutZones,omitempty"`
+	Nodes     []NodeStatus   `json:"nodes"`
+	Balancers []BalancerInfo `json:"balancers,omitempty"`
+}
+
+// NodeStatus is one machine.
+type NodeStatus struct {
+	Name    string `json:"name"`
+	Zone    int    `json:"zone"`
+	Address string `json:"address"`
+	State   string `json:"state"` // running, frozen, stopped
+	Cut     bool   `json:"cut,omitempty"`
+	PID     int    `json:"pid,omitempty"` // of its pid 1, in the ground's pid namespace
+}
+
+// StoreStatus is one managed database.
+type StoreStatus struct {
+	Name string `json:"name"`
+	Host string `json:"host"`
+	Note string `json:"note"`
+}
+
+// Status answers at once.
+func (w *World) Status() Status {
+	s := Status{Parts: w.runner.Status()}
+	for _, r := range w.regions {
+		s.Regions = append(s.Regions, r.status())
+	}
+	for _, st := range w.stores {
+		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
+	}
+	return s
+}
+
+func (r *region) status() RegionStatus {
+	s := RegionStatus{Name: r.spec.Name, APIServer: r.cluster.APIServer(), Balancers: r.cloud.balancers()}
+	for z := 1; r.network != nil && z <= r.spec.Zones; z++ {
+		if r.network.ZoneCut(z) {
+			s.CutZones = append(s.CutZones, z)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.nodes {
+		n := NodeStatus{Name: m.name, Zone: m.zone, Address: m.address.String(), State: "stopped", Cut: m.cut}
+		if m.Node != nil {
+			n.State, n.PID = m.State(), m.PID()
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
+}
+
+// Order is the body of a verb: what it is to do, or with false undo.
+type Order struct {
+	Do bool `json:"do"`
+}
+
+// serveControl answers on the control socket: GET /status, and the verbs
+//
+//	POST /nodes/{node}/power    Order: on or off, as a power cut
+//	POST /nodes/{node}/freeze   Order: hang or go on
+//	POST /nodes/{node}/link     Order: plugged in or pulled out
+//	POST /zones/{region}/{zone}/link
+//	POST /kill/{part...}        SIGKILL to a program
+//	POST /files/{region}        []File: what the cluster is to hold from now on
+//
+// A verb answers when it is done. Errors are text.
+func (w *World) serveControl() (*http.Server, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(rw).Encode(w.Status())
+	})
+	verb := func(pattern string, f func(ctx context.Context, req *http.Request, do bool) error) {
+		mux.HandleFunc("POST "+pattern, func(rw http.ResponseWriter, req *http.Request) {
+			var o Order
+			if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 1<<10)).Decode(&o); err != nil {
+				http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
+				return
+			}
+			answer(rw, f(req.Context(), req, o.Do))
+		})
+	}
+	onNode := func(f func(ctx context.Context, r *region, m *machine, do bool) error) func(context.Context, *http.Request, bool) error {
+		return func(ctx context.Context, req *http.Request, do bool) error {
+			r, m, err := w.machine(req.PathValue("node"))
+			if err != nil {
+				return err
+			}
+			return f(ctx, r, m, do)
+		}
+	}
+	verb("/nodes/{node}/power", onNode(func(ctx context.Context, r *region, m *machine, do bool) error {
+		if do {
+			return r.powerOn(ctx, m)
+		}
+		return r.powerOff(ctx, m)
+	}))
+	verb("/nodes/{node}/freeze", onNode(func(_ context.Context, _ *region, m *machine, do bool) error { return m.Freeze(do) }))
+	verb("/nodes/{node}/link", onNode(func(_ context.Context, r *region, m *machine, do bool) error { return r.link(m, do) }))
+	verb("/zones/{region}/{zone}/link", func(ctx context.Context, req *http.Request, do bool) error {
+		r, err := w.region(req.PathValue("region"))
+		if err != nil {
+			return err
+		}
+		var zone int
+		if _, err := fmt.Sscan(req.PathValue("zone"), &zone); err != nil || zone < 1 || zone > r.spec.Zones {
+			return unknown("region %s has the zones 1 to %d", r.spec.Name, r.spec.Zones)
+		}
+		return r.network.CutZone(ctx, zone, !do)
+	})
+	mux.HandleFunc("POST /kill/{part...}", func(rw http.ResponseWriter, req *http.Request) {
+		answer(rw, w.runner.Kill(req.PathValue("part")))
+	})
+	mux.HandleFunc("POST /files/{region}", func(rw http.ResponseWriter, req *http.Request) {
+		r, err := w.region(req.PathValue("region"))
+		if err != nil {
+			answer(rw, err)
+			return
+		}
+		var files []File
+		if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 16<<20)).Decode(&files); err != nil {
+			http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithTimeout(req.Context(), time.Minute)
+		defer cancel()
+		answer(rw, r.apply(ctx, files))
+	})
+	path := w.spec.Dirs.ControlSocket()
+	_ = os.Remove(path)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			w.log.Error("control socket", "error", err)
+		}
+	}()
+	return server, nil
+}
+
+type unknownError struct{ error }
+
+func unknown(format string, args ...any) error { return unknownError{fmt.Errorf(format, args...)} }
+
+func answer(rw http.ResponseWriter, err error) {
+	var u unknownError
+	switch {
+	case errors.As(err, &u):
+		http.Error(rw, err.Error(), http.StatusNotFound)
+	case err != nil:
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+	default:
+		rw.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (w *World) region(name string) (*region, error) {
+	for _, r := range w.regions {
+		if r.spec.Name == name {
+			return r, nil
+		}
+	}
+	return nil, unknown("there is no region %s", name)
+}
+
+func (w *World) machine(name string) (*region, *machine, error) {
+	for _, r := range w.regions {
+		for _, m := range r.nodes {
+			if m.name == name {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if m.Node == nil {
+					return nil, nil, fmt.Errorf("node %s was never on", name)
+				}
+				return r, m, nil
+			}
+		}
+	}
+	return nil, nil, unknown("there is no node %s", name)
+}
+
+func (r *region) link(m *machine, plugged bool) error {
+	if err := r.network.CutNode(m.zone, m.n, !plugged); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.cut = !plugged
+	return nil
+}

@@ -1,0 +1,95 @@
+package world
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nines-ha/nines/ground/network"
+	"github.com/nines-ha/nines/ground/part"
+	"github.com/nines-ha/nines/ground/postgres"
+)
+
+// engineNames are the engines that a ground needs, in the order in which their
+// absence would hold it up.
+var engineNames = []string{"kubernetes", "etcd", "containerd", "runc", "pause", "coredns", "metrics-server"}
+
+// Engines names what the owner has to announce with Message.Ready.
+func Engines() []string { return append([]string(nil), engineNames...) }
+
+// parts is the whole plan.
+func (w *World) parts() []part.Part {
+	var parts []part.Part
+	for _, name := range engineNames {
+		parts = append(parts, w.arrival("engine/"+name, "compiled by its pins in engines/"+name))
+	}
+	if len(w.stores) > 0 {
+		parts = append(parts, w.arrival("root/"+postgres.RootName, "Debian root file system with "+strings.Join(postgres.RootPackages, ", ")))
+	}
+	parts = append(parts, part.Part{
+		Name: "network", About: fmt.Sprintf("backbone, %s and their zones", plural(len(w.regions), "region router")),
+		Prepare: w.buildNetwork,
+	})
+	parts = append(parts, w.images.parts()...)
+	for _, s := range w.stores {
+		p := s.server.Part("network")
+		ready := p.Ready
+		p.Ready = func(ctx context.Context) error {
+			if err := ready(ctx); err != nil {
+				return err
+			}
+			a := s.server.Access()
+			for _, r := range w.regions {
+				if err := r.dns.Set(a.Host, w.regions[0].plan.Managed(w.storeIndex(s))); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		parts = append(parts, p)
+	}
+	for _, r := range w.regions {
+		parts = append(parts, r.parts()...)
+	}
+	return parts
+}
+
+func (w *World) storeIndex(s *store) int {
+	for i := range w.stores {
+		if w.stores[i] == s {
+			return i
+		}
+	}
+	return -1
+}
+
+func (w *World) arrival(name, about string) part.Part {
+	return part.Part{Name: name, About: about, Within: 3 * time.Hour, Prepare: func(ctx context.Context) error { return w.arrivals.wait(ctx, name) }}
+}
+
+func (w *World) buildNetwork(context.Context) error {
+	for _, name := range []string{"system", "nodes"} {
+		if err := w.group.Child(name).Make(); err != nil {
+			return err
+		}
+	}
+	fabric, err := network.New()
+	if err != nil {
+		return err
+	}
+	w.fabric = fabric
+	for _, r := range w.regions {
+		if r.network, err = fabric.AddRegion(r.plan, r.spec.Zones); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,53 @@
+package world
+
+import (
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+
+	"github.com/nines-ha/nines/ground/manifest"
+	"github.com/nines-ha/nines/ground/postgres"
+)
+
+// store is a managed PostgreSQL in the first region, known to all.
+type store struct {
+	name   string
+	part   string
+	server *postgres.Server
+}
+
+func newStore(w *World, k int, name string) *store {
+	home := w.regions[0]
+	s := &store{name: name, part: home.spec.Name + "/" + name}
+	s.server = postgres.New(postgres.Config{
+		Name:    name,
+		Region:  home.spec.Name,
+		Host:    fmt.Sprintf("%s-%s.postgres.database.azure.com", w.spec.Name, name),
+		Address: home.plan.Managed(k),
+		Root:    func() string { return w.arrivals.dir("root/" + postgres.RootName) },
+		Dir:     filepath.Join(w.spec.Dirs.Run, "stores", name),
+		Data:    filepath.Join(w.spec.Dirs.Data, "stores", name),
+		LogDir:  w.spec.Dirs.Logs,
+		Attach:  home.attachPlatform,
+		Group:   w.group.Child("system"),
+	})
+	return s
+}
+
+// secret is how a service in the namespace learns to reach the store.
+func (s *store) secret(namespace string) *manifest.Object {
+	a := s.server.Access()
+	data := map[string]any{}
+	for key, value := range map[string]string{
+		"host": a.Host, "port": a.Port, "database": a.Database,
+		"username": a.Username, "password": a.Password, "ca.crt": string(a.CA),
+	} {
+		data[key] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	return &manifest.Object{Object: map[string]any{
+		"apiVersion": "v1",
+		"kind":       "Secret",
+		"metadata":   map[string]any{"name": "store-" + s.name, "namespace": namespace},
+		"data":       data,
+	}}
+}
