@@ -64,7 +64,7 @@ func (d *decoder) read(body []byte) (root ast.Node) {
 		d.report(place{line + 1, column + 1}, "", "the file is not plain text in UTF-8", "")
 		return nil
 	}
-	// The YAML library gives up on some malformed input by panicking.
+	// Input that nobody has thought of must not take the caller down.
 	defer func() {
 		if recover() != nil {
 			d.report(start, "", "the file is not YAML", "")
