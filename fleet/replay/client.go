@@ -59,6 +59,14 @@ func newClient(base string, concurrency int) (*client, error) {
 			return min(failsafehttp.DelayFunc(e), longestWait)
 		}).
 		AbortOnErrors(context.Canceled, context.DeadlineExceeded).
+		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[*http.Response]) {
+			// The body of an answer that is not the last is ours to end, or its
+			// connection is lost.
+			if response := e.LastResult(); response != nil {
+				_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
+				_ = response.Body.Close()
+			}
+		}).
 		OnRetry(func(failsafe.ExecutionEvent[*http.Response]) { c.repeated.Add(1) }).
 		ReturnLastFailure().Build()
 	c.http = &http.Client{Transport: failsafehttp.NewRoundTripper(transport, policy), Timeout: longestRequest}

@@ -199,8 +199,10 @@ func TestTurnedAwayIsTriedAgain(t *testing.T) {
 			case 2:
 				w.Header().Set("Retry-After", "0")
 				w.WriteHeader(http.StatusTooManyRequests)
+				fmt.Fprint(w, strings.Repeat("not now ", 1000))
 			case 3:
 				w.WriteHeader(http.StatusServiceUnavailable)
+				fmt.Fprint(w, "not now")
 			case 5:
 				inner.ServeHTTP(httptest.NewRecorder(), r)
 				panic(http.ErrAbortHandler)
