@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -50,7 +51,18 @@ func (d *decoder) sorted() Errors {
 func (d *decoder) report(at place, path, message, example string) {
 	line := min(max(at.line, 1), len(d.widths))
 	column := min(max(at.column, 1), d.widths[line-1]+1)
-	d.errs = append(d.errs, Error{File: d.file, Line: line, Column: column, Path: path, Message: message, Example: example})
+	d.errs = append(d.errs, Error{File: d.file, Line: line, Column: column, Path: oneLine(path), Message: oneLine(message), Example: oneLine(example)})
+}
+
+// oneLine keeps what the file says from breaking the line of an error, or
+// from steering the terminal that shows it.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, text)
 }
 
 // fail reports that the value at a path is wrong as a whole.

@@ -28,7 +28,7 @@ func (i *Image) parse(text string, kind ast.NodeType) error {
 		if rest != "" {
 			full = "docker.io/" + repository
 		}
-		return fmt.Errorf("%s does not say which registry it is in; %s%s is perhaps meant", quote(text), full, strings.TrimPrefix(text, repository))
+		return fmt.Errorf("%s does not say which registry it is in; %s is perhaps meant", quote(text), quote(full+strings.TrimPrefix(text, repository)))
 	}
 	if _, err := name.ParseReference(text, name.StrictValidation); err != nil {
 		return fmt.Errorf("%s is not an image reference", quote(text))
