@@ -156,5 +156,8 @@ func (d *decoder) syntax(err error) {
 	}
 	position := problem.GetToken().Position
 	message, _, _ := strings.Cut(problem.GetMessage(), "\n")
+	if strings.Contains(message, "\t") {
+		message = "a tab stands here; indent with spaces"
+	}
 	d.report(place{position.Line, position.Column}, "", "the file is not YAML: "+message, "")
 }
