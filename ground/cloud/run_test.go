@@ -157,6 +157,12 @@ func TestTheLifeOfALoadBalancer(t *testing.T) {
 	f, p := &fabric{machines: []Machine{machine(1), machine(2)}}, &plane{}
 	client := fake.NewClientset(newNode(1), newNode(2))
 	start(t, func(ctx context.Context) error { return run(ctx, testConfig(t, f, p), client) })
+	// First the nodes: the service controller reads its cache for a node without
+	// the lock that it writes a service under, which the race detector reports.
+	eventually(t, "both nodes initialised", func() bool {
+		nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		return err == nil && len(cloudTaints(&nodes.Items[0]))+len(cloudTaints(&nodes.Items[1])) == 0
+	})
 	service := loadBalancer(corev1.ServicePort{Protocol: corev1.ProtocolTCP, Port: 80, NodePort: 30080})
 	if _, err := client.CoreV1().Services("fleet").Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -251,5 +257,20 @@ func eventually(t *testing.T, what string, condition func() bool) {
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestTwoRegionsInOneProcess(t *testing.T) {
+	var fabrics []*fabric
+	for _, region := range []string{"westeurope", "northeurope"} {
+		f := &fabric{machines: []Machine{machine(1)}}
+		fabrics = append(fabrics, f)
+		cfg := testConfig(t, f, &plane{})
+		cfg.Region = region
+		client := fake.NewClientset(newNode(1))
+		start(t, func(ctx context.Context) error { return run(ctx, cfg, client) })
+	}
+	for _, f := range fabrics {
+		eventually(t, "a route in each", func() bool { _, found := f.route(name(1)); return found })
 	}
 }
