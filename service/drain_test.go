@@ -219,6 +219,7 @@ func TestStopOrder(t *testing.T) {
 		return func(context.Context) error { note(what); return nil }
 	}
 	entered := make(chan struct{})
+	var url string
 	server := servicetest.Start(t, nil, func(_ context.Context, s *service.Service) error {
 		s.OnStop("first", hook("first hook"))
 		s.OnStop("second", hook("second hook"))
@@ -230,11 +231,13 @@ func TestStopOrder(t *testing.T) {
 		s.Handle("/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			close(entered)
 			<-s.Draining()
+			await(t, "a closed listener", refuses(url))
 			note("request")
 		}))
 		return nil
 	})
-	done := goGet(client(t, false), server.URL)
+	url = server.URL
+	done := goGet(client(t, false), url)
 	<-entered
 	if err := server.Stop(); err != nil {
 		t.Fatal(err)

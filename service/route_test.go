@@ -159,8 +159,13 @@ func TestDeadlineEndsSlowBody(t *testing.T) {
 					answer.Body.Close()
 				}
 			}()
-			if err := <-ended; err == nil {
-				t.Error("read a body that never ended")
+			select {
+			case err := <-ended:
+				if err == nil {
+					t.Error("read a body that never ended")
+				}
+			case <-time.After(20 * time.Second): // well before the server's own timeout
+				t.Error("still reading")
 			}
 			writer.Close()
 			<-sent

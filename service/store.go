@@ -60,9 +60,10 @@ func (s Store) Access() (StoreAccess, error) {
 func (s Store) read() (StoreAccess, error) {
 	dir := filepath.Join(s.dir, s.name)
 	// Kubernetes replaces a mounted Secret by pointing ..data at a new folder.
-	// Naming that folder once keeps a new password from meeting an old user name.
-	if version, err := filepath.EvalSymlinks(filepath.Join(dir, "..data")); err == nil {
-		dir = version
+	// Naming that folder once keeps a new password from meeting an old user name;
+	// should it be gone by now, Access tries again.
+	if version, err := os.Readlink(filepath.Join(dir, "..data")); err == nil {
+		dir = filepath.Join(dir, filepath.Base(version))
 	}
 	text := map[string]string{}
 	for _, name := range []string{"host", "port", "database", "username", "password", "ca.crt"} {

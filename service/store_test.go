@@ -116,7 +116,7 @@ func TestStoreRotation(t *testing.T) {
 		if err := os.Rename(filepath.Join(dir, "..tmp"), filepath.Join(dir, "..data")); err != nil {
 			return err
 		}
-		return os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..v%d", n-2)))
+		return os.RemoveAll(filepath.Join(dir, fmt.Sprintf("..v%d", n-1)))
 	}
 	if err := put(0); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestStoreRotation(t *testing.T) {
 		}
 	}
 	var writer sync.WaitGroup
-	done := make(chan struct{})
+	done, read := make(chan struct{}), make(chan struct{}, 1)
 	writer.Go(func() {
 		defer close(done)
 		for n := 1; n < versions; n++ {
@@ -135,9 +135,14 @@ func TestStoreRotation(t *testing.T) {
 				t.Error(err)
 				return
 			}
+			select { // no faster than the reader, who tries three times
+			case <-read:
+			case <-t.Context().Done():
+				return
+			}
 		}
 	})
-	defer writer.Wait()
+	t.Cleanup(writer.Wait)
 	for reading := true; reading; {
 		select {
 		case <-done:
@@ -150,6 +155,10 @@ func TestStoreRotation(t *testing.T) {
 		}
 		if access.Username != access.Password.Reveal() {
 			t.Fatalf("user %s with the password of %s", access.Username, access.Password.Reveal())
+		}
+		select {
+		case read <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -112,7 +112,6 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	proceed := make(chan struct{})
 	var cold atomic.Bool
-	cold.Store(true)
 	server := servicetest.Launch(t, nil, func(_ context.Context, s *service.Service) error {
 		s.Readiness("cache", func(context.Context) error {
 			if cold.Load() {
@@ -141,6 +140,7 @@ func TestHealth(t *testing.T) {
 		return err == nil
 	})
 	probes("200 503 503")
+	cold.Store(true)
 	close(proceed)
 	await(t, "the start", func() bool {
 		answer, _ := get(t, c, server.Admin+"/startupz")
