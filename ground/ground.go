@@ -109,3 +109,12 @@ func Plan(c Config) ([]part.Part, error) {
 	}
 	return world.Plan(c.spec(h, nil))
 }
+
+// Part is one thing a ground is made of.
+type Part = part.Part
+
+// Logs is the directory of a ground's logs, of this run or the last.
+func Logs(name string) (string, error) {
+	h, err := homeOf(name)
+	return h.logs(), err
+}

@@ -70,6 +70,16 @@ func newRootCommand() *cobra.Command {
 		newDoctorCommand(),
 		newEnginesCommand(),
 		newImagesCommand(),
+		newUpCommand(),
+		newDownCommand(),
+		newStatusCommand(),
+		newLogsCommand(),
+		newApplyCommand(),
+		newInitCommand(),
+		newRenderCommand(buildImages),
+		newValidateCommand(),
+		newSchemaCommand(),
+		newReplayCommand(),
 	)
 	return root
 }

@@ -1,7 +1,7 @@
 // Package manifest applies files of Kubernetes objects to a cluster: server-side,
 // in an order that works, and pruned, so that what an earlier Apply of the same
 // set made and this one no longer has is deleted. Call Decode, then Set.Apply. It
-// renders nothing and waits for nothing; Set.Available does that.
+// renders nothing and waits for nothing; Set.Ready says whether it is there.
 package manifest
 
 import (

@@ -136,11 +136,12 @@ func (r *region) parts() []part.Part {
 			Ready: r.platformReady, Within: 3 * time.Minute,
 		},
 		part.Part{
-			Name: r.part("apps"), Needs: append([]string{r.part("addons"), r.part("cloud-controller")}, stores...), About: "the system's own files",
+			Name: r.part("apps"), Needs: append(workers, stores...), About: "the system's own files", // spreading over zones wants to know them all
+
 			Prepare: r.applyFirst, Within: 3 * time.Hour, // the owner may still be compiling the services
 		},
 		part.Part{
-			Name: r.part("services"), Needs: append(workers, r.part("apps")), About: "the system's pods, and its way in",
+			Name: r.part("services"), Needs: []string{r.part("apps")}, About: "the system's pods, and its way in",
 			Ready: r.appsReady, Within: 3 * time.Minute,
 		},
 	)
@@ -224,7 +225,7 @@ func (r *region) platformReady(ctx context.Context) error {
 	r.mu.Lock()
 	objects := r.platformObjects
 	r.mu.Unlock()
-	return r.platform.Available(ctx, objects)
+	return r.platform.Ready(ctx, objects)
 }
 
 // receive takes what the owner wants the cluster to hold; only the newest counts.
@@ -286,7 +287,7 @@ func (r *region) appsReady(ctx context.Context) error {
 	r.mu.Lock()
 	objects := r.appObjects
 	r.mu.Unlock()
-	if err := r.apps.Available(ctx, objects); err != nil {
+	if err := r.apps.Ready(ctx, objects); err != nil {
 		return err
 	}
 	for _, o := range objects {

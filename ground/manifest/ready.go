@@ -8,9 +8,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// Available says nil when every workload among the objects has all its replicas
-// up to date and available, and otherwise which is not yet.
-func (s *Set) Available(ctx context.Context, objects []*Object) error {
+// Ready says nil when every workload among the objects has all its replicas up to
+// date and ready, and otherwise which is not yet. It does not wait for a
+// Deployment to call them available, which minReadySeconds delays.
+func (s *Set) Ready(ctx context.Context, objects []*Object) error {
 	for _, o := range objects {
 		switch o.GetKind() {
 		case "Deployment", "StatefulSet", "DaemonSet":
@@ -25,24 +26,24 @@ func (s *Set) Available(ctx context.Context, objects []*Object) error {
 		if err != nil {
 			return err
 		}
-		if err := available(live); err != nil {
+		if err := ready(live); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func available(o *Object) error {
+func ready(o *Object) error {
 	number := func(path ...string) int64 {
 		n, _, _ := unstructured.NestedInt64(o.Object, path...)
 		return n
 	}
-	want, has, current := number("spec", "replicas"), number("status", "availableReplicas"), number("status", "updatedReplicas")
+	want, has, current := number("spec", "replicas"), number("status", "readyReplicas"), number("status", "updatedReplicas")
 	if o.GetKind() == "DaemonSet" {
-		want, has, current = number("status", "desiredNumberScheduled"), number("status", "numberAvailable"), number("status", "updatedNumberScheduled")
+		want, has, current = number("status", "desiredNumberScheduled"), number("status", "numberReady"), number("status", "updatedNumberScheduled")
 	}
 	if seen := number("status", "observedGeneration"); seen < o.GetGeneration() || has < want || current < want {
-		return fmt.Errorf("%s %s/%s: %d of %d replicas available", o.GetKind(), o.GetNamespace(), o.GetName(), min(has, current), want)
+		return fmt.Errorf("%s %s/%s: %d of %d replicas ready", o.GetKind(), o.GetNamespace(), o.GetName(), min(has, current), want)
 	}
 	return nil
 }

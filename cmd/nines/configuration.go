@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/nines-ha/nines/ground"
+	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/image"
+	"github.com/nines-ha/nines/render/kubernetes"
+	"github.com/nines-ha/nines/system"
+)
+
+// buildImages compiles the services that have a source into the image store.
+func buildImages(ctx context.Context, sys *system.System) (map[string]string, error) {
+	cache, err := engine.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	store, err := image.Open(filepath.Join(cache, "images"))
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]string{}
+	for _, s := range sys.Services {
+		if s.Source == "" {
+			continue
+		}
+		dir := filepath.Join(filepath.Dir(sys.File), string(s.Source))
+		reference := fmt.Sprintf("%s/%s/%s", sys.Registry, sys.Name, s.Name)
+		if images[string(s.Name)], err = store.BuildService(ctx, reference, dir); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+// manifests are the files of every region, images built.
+func manifests(ctx context.Context, sys *system.System) (map[string][]ground.File, error) {
+	images, err := buildImages(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]ground.File{}
+	for _, r := range sys.Regions {
+		rendered, err := kubernetes.Render(sys, string(r.Name), images)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range rendered {
+			files[string(r.Name)] = append(files[string(r.Name)], ground.File{Path: f.Path, Body: f.Body})
+		}
+	}
+	return files, nil
+}
+
+// configure is what a described system asks of a ground.
+func configure(sys *system.System, engines string) (ground.Config, error) {
+	config := ground.Config{
+		Name: string(sys.Name),
+		Files: func(ctx context.Context) (map[string][]ground.File, error) {
+			return manifests(ctx, sys)
+		},
+	}
+	for _, r := range sys.Regions {
+		config.Regions = append(config.Regions, ground.Region{Name: string(r.Name), Zones: r.Zones, Nodes: r.Nodes})
+	}
+	for _, s := range sys.Stores {
+		config.Stores = append(config.Stores, string(s.Name))
+	}
+	var err error
+	if config.Cache, err = engine.CacheDir(); err != nil {
+		return config, err
+	}
+	config.Engines, err = engine.Source(engines)
+	return config, err
+}
