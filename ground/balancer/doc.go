@@ -30,6 +30,10 @@
 // reset marks a backend down at once; the slower reading is used, because what
 // survives it survives the other too.
 //
+// So with 5 s and a threshold of 2 a backend that refuses is out of the pool 5 to
+// 10 seconds after it began to, and one that is silent after 10 to 15, because a
+// probe without an answer takes its whole interval.
+//
 // When a probe fails, established TCP flows go on to the same backend until
 // they close or idle; new flows go to healthy backends; UDP flows move. With no
 // healthy backend there are no new flows, and established ones go on if the
