@@ -217,6 +217,41 @@ func TestTurnedAwayIsTriedAgain(t *testing.T) {
 	}
 }
 
+// The database crashes in the middle of the writes and recovers. Every answer
+// that was given must still be true.
+func TestNothingAnsweredIsLostInACrash(t *testing.T) {
+	own := storetest.Start()
+	own.Require(t)
+	defer own.Stop()
+	s, err := store.Open(t.Context(), own.Database(t), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	inner := api.New(s, "test", api.Options{})
+	var writes atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && writes.Add(1) == 20 {
+			if err := errors.Join(own.Crash(), own.Resume()); err != nil {
+				t.Error(err)
+			}
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	source, err := telemetry.Generate(telemetry.Trips{Count: 60, Seed: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Run(t.Context(), Plan{URL: web.URL, Source: source, Verify: true, Concurrency: 4})
+	if err != nil || report.Accepted != 60*240 || !report.ReadBack.Equal || report.Retries == 0 {
+		t.Errorf("%v %s", err, text(report))
+	}
+}
+
 func TestTrouble(t *testing.T) {
 	answer := func(status int, body string) string {
 		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -26,7 +26,7 @@ const (
 )
 
 var errMissing = errors.New("no PostgreSQL 15 here; make one with: mmdebstrap --variant=minbase --include=postgresql-15 bookworm " +
-	"${XDG_CACHE_HOME:-~/.cache}/nines/roots/postgresql-15/test, or set NINES_TEST_POSTGRES to a folder with initdb and postgres")
+	"${XDG_CACHE_HOME:-~/.cache}/nines/roots/postgresql-15/test /etc/apt/sources.list.d/debian.sources, or set NINES_TEST_POSTGRES to a folder with initdb and postgres")
 
 // A place is where the programs are: in the folder bin of this machine, or of
 // a root file system that they must be started in.
@@ -35,7 +35,7 @@ type place struct{ root, bin string }
 func find() (place, error) {
 	candidates := []string{debianFiles}
 	if cache, err := os.UserCacheDir(); err == nil {
-		found, _ := filepath.Glob(filepath.Join(cache, "nines/roots/postgresql-15/*", debianFiles))
+		found, _ := filepath.Glob(filepath.Join(cache, "nines/roots/*/*", debianFiles))
 		candidates = append(candidates, found...)
 	}
 	if asked := os.Getenv("NINES_TEST_POSTGRES"); asked != "" {

@@ -34,15 +34,15 @@ import (
 
 // A Server is one PostgreSQL. Its fields are set by Start.
 type Server struct {
-	place     place
-	home      string // the server's own folder, as this process sees it
-	port      uint16
-	password  string
-	roots     *x509.CertPool
-	authority []byte // PEM
-	stop      func() error
-	databases atomic.Int32
-	err       error
+	place       place
+	home        string // the server's own folder, as this process sees it
+	port        uint16
+	password    string
+	roots       *x509.CertPool
+	authority   []byte // PEM
+	stop, crash func() error
+	databases   atomic.Int32
+	err         error
 }
 
 const (
@@ -143,9 +143,9 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
-	s.stop = func() error {
-		s.stop = nil
-		_ = command.Process.Signal(syscall.SIGINT) // fast: ends sessions
+	end := func(how syscall.Signal) error {
+		s.stop, s.crash = nil, nil
+		_ = command.Process.Signal(how)
 		select {
 		case <-ended:
 			return nil
@@ -155,6 +155,8 @@ func (s *Server) run() error {
 			return errors.New("postgres did not stop when asked")
 		}
 	}
+	s.stop = func() error { return end(syscall.SIGINT) }   // fast: ends sessions
+	s.crash = func() error { return end(syscall.SIGQUIT) } // immediate
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
@@ -170,6 +172,15 @@ func (s *Server) run() error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// Crash ends the server as a power cut of its process would: no checkpoint, all
+// sessions cut, recovery from the log at Resume.
+func (s *Server) Crash() error {
+	if s.crash == nil {
+		return errors.New("the server does not run")
+	}
+	return s.crash()
 }
 
 // Pause stops the server and keeps its data and its port.
