@@ -17,6 +17,9 @@ const (
 	MetricsServerImage = "registry.k8s.io/metrics-server/metrics-server:v0.9.0"
 )
 
+// MetricsServer is the name of that Deployment.
+const MetricsServer = "metrics-server"
+
 //go:embed access.yaml
 var accessRules []byte
 

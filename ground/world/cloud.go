@@ -77,7 +77,7 @@ func (c *cloudController) start(context.Context) error {
 		return err
 	}
 	c.plane = plane
-	rest, err := r.cluster.Client(pki.Subject{Name: "system:cloud-controller-manager"})
+	rest, err := r.cluster.Client(pki.Subject{Name: cloud.User})
 	if err != nil {
 		return err
 	}

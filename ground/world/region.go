@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -221,9 +222,11 @@ func decode(files [][]byte) ([]*manifest.Object, error) {
 	return all, nil
 }
 
+// platformReady leaves metrics-server out: it is ready only after two scrapes of
+// every node, some twenty seconds, and nothing waits for it.
 func (r *region) platformReady(ctx context.Context) error {
 	r.mu.Lock()
-	objects := r.platformObjects
+	objects := slices.DeleteFunc(slices.Clone(r.platformObjects), func(o *manifest.Object) bool { return o.GetName() == kube.MetricsServer })
 	r.mu.Unlock()
 	return r.platform.Ready(ctx, objects)
 }

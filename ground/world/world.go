@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nines-ha/nines/ground/cloud"
 	"github.com/nines-ha/nines/ground/engine"
 	"github.com/nines-ha/nines/ground/network"
 	"github.com/nines-ha/nines/ground/part"
@@ -57,6 +58,7 @@ func Stage() error {
 		return err
 	}
 	go reap()
+	cloud.UseLog(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	w, err := newWorld(spec)
 	if err != nil {
 		return err
