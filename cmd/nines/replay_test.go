@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -69,7 +71,8 @@ func TestReplayToTheService(t *testing.T) {
 	if err := telemetry.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	web := httptest.NewServer(api.New(telemetry, "test", api.Options{}))
+	handler := api.New(telemetry, "test", api.Options{})
+	web := httptest.NewServer(handler)
 	defer web.Close()
 
 	stdout, stderr, err := replayed(t, "--generate", "2", "--max", "--json", "--url", web.URL)
@@ -95,5 +98,18 @@ func TestReplayToTheService(t *testing.T) {
 	stdout, _, err = replayed(t, "--generate", "1", "--max", "--limit", "10", "--seed", "9", "--no-verify", "--url", web.URL)
 	if err != nil || !strings.Contains(stdout, "read back not asked for") {
 		t.Errorf("without reading back: %v %s", err, stdout)
+	}
+
+	forgetful := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/track") {
+			fmt.Fprint(w, `{"samples":[]}`)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	defer forgetful.Close()
+	stdout, _, err = replayed(t, "--generate", "1", "--max", "--limit", "10", "--url", forgetful.URL)
+	if !errors.Is(err, errNo) || !strings.Contains(stdout, "70 missing, 0 different") {
+		t.Errorf("a service that forgets: %v %s", err, stdout)
 	}
 }

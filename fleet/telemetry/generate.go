@@ -10,8 +10,9 @@ import (
 	"github.com/nines-ha/nines/fleet/vss"
 )
 
-// Trips describes generated telemetry. The same description gives the same
-// rows, so that a second replay of it is all duplicates.
+// Trips describes generated telemetry. A vehicle of the same seed and place in
+// the fleet drives the same, so that a second replay is all duplicates and a
+// longer one begins with them.
 type Trips struct {
 	Count    int    // trips in all
 	Vehicles int    // that drive them in turn; 0: one a trip, at most 9,999
@@ -40,15 +41,17 @@ func Generate(trips Trips) (*Source, error) {
 	if trips.Vehicles < 1 || trips.Vehicles > mostVehicles {
 		return nil, fmt.Errorf("generate for %d vehicles: 1 to %d are possible", trips.Vehicles, mostVehicles)
 	}
-	random := rand.New(rand.NewPCG(trips.Seed, 0x6e696e6573))
 	cars := make([]*car, trips.Vehicles)
 	for i := range cars {
 		vin, err := vss.SyntheticVIN("GENER", fmt.Sprintf("%s%04d", seedMark(trips.Seed), i+1))
 		if err != nil {
 			return nil, err
 		}
+		// Each vehicle rolls its own dice: what it drives does not depend on how
+		// many others and how many trips were asked for.
+		random := rand.New(rand.NewPCG(trips.Seed, uint64(i)))
 		cars[i] = &car{
-			vin: vin, latitude: 48 + random.Float64()*0.4, longitude: 11 + random.Float64()*0.6,
+			vin: vin, random: random, latitude: 48 + random.Float64()*0.4, longitude: 11 + random.Float64()*0.6,
 			heading: random.Float64() * 360, charge: 60 + random.Float64()*40, air: 5 + random.Float64()*20,
 		}
 	}
@@ -63,7 +66,7 @@ func Generate(trips Trips) (*Source, error) {
 				return Row{}, io.EOF
 			}
 			at := begin.Add(time.Duration(round)*(tripRows*tripInterval+tripBreak) + time.Duration(tick)*tripInterval)
-			row := cars[turn].drive(random, at, tick)
+			row := cars[turn].drive(at, tick)
 			if turn++; turn == active {
 				turn, tick = 0, tick+1
 			}
@@ -88,20 +91,21 @@ func seedMark(seed uint64) string {
 
 type car struct {
 	vin                                 vss.VIN
+	random                              *rand.Rand
 	latitude, longitude, heading, speed float64
 	charge, air                         float64
 }
 
-func (c *car) drive(random *rand.Rand, at time.Time, tick int) Row {
+func (c *car) drive(at time.Time, tick int) Row {
 	aim := 50 + 30*math.Sin(float64(tick)/20)
 	if tick < 3 || tick > tripRows-4 {
 		aim = 0
 	}
-	c.speed = math.Max(0, c.speed+(aim-c.speed)*0.3+random.NormFloat64()*2)
+	c.speed = math.Max(0, c.speed+(aim-c.speed)*0.3+c.random.NormFloat64()*2)
 	if aim == 0 {
 		c.speed = 0
 	}
-	c.heading = math.Mod(c.heading+random.NormFloat64()*8+360, 360)
+	c.heading = math.Mod(c.heading+c.random.NormFloat64()*8+360, 360)
 	metres := c.speed / 3.6 * tripInterval.Seconds()
 	c.latitude += metres * math.Cos(c.heading*math.Pi/180) / 111_320
 	c.longitude += metres * math.Sin(c.heading*math.Pi/180) / (111_320 * math.Cos(c.latitude*math.Pi/180))

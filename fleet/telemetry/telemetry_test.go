@@ -178,6 +178,15 @@ func TestGenerate(t *testing.T) {
 			t.Fatalf("row %d differs with the same seed", i)
 		}
 	}
+	known := map[string]string{}
+	for _, row := range rows {
+		known[fmt.Sprint(row.Vehicle, row.Time)] = render(row)
+	}
+	for _, row := range generate(Trips{Count: 12, Vehicles: 6, Seed: 7}) {
+		if before, ok := known[fmt.Sprint(row.Vehicle, row.Time)]; ok && before != render(row) {
+			t.Fatalf("a larger fleet drives differently:\n%s\n%s", before, render(row))
+		}
+	}
 	if other := generate(Trips{Count: 1, Seed: 8}); other[0].Vehicle == rows[0].Vehicle {
 		t.Error("another seed drives the same vehicle")
 	}
