@@ -32,15 +32,20 @@ packages: build ## install the Debian tools that are missing, or print the comma
 	bin/nines doctor --fix
 
 .PHONY: test
-test: unit ground-test ## unit and ground tests, from a bare machine (needs root)
+test: engines ## unit and ground tests, from a bare machine (needs root)
+	NINES_REQUIRE_POSTGRES=1 $(MAKE) unit
+	$(MAKE) ground-test
+
+.PHONY: engines
+engines: packages ## compile the engines and make the root file systems that are missing
+	bin/nines engines build
 
 .PHONY: unit
 unit: go-version ## unit tests of both modules
 	rc=0; for m in $(MODULES); do ( cd $$m && $(GO) test -timeout 10m ./... ) || rc=1; done; exit $$rc
 
 .PHONY: ground-test
-ground-test: packages ## tests on real clusters (needs root)
-	bin/nines engines build
+ground-test: engines ## tests on real clusters (needs root)
 	$(GO) test -tags ground -count=1 -timeout 30m -v ./ground/...
 
 .PHONY: race

@@ -4,12 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"sync"
 	"text/tabwriter"
 	"time"
 
-	"github.com/nines-ha/nines/ground/engine"
 	"github.com/spf13/cobra"
+
+	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/postgres"
 )
 
 func newEnginesCommand() *cobra.Command {
@@ -41,7 +45,8 @@ func newEnginesBuildCommand(source *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "build [NAME...]",
 		Short: "Compile the engines that are not in the cache",
-		Long: `Compiles the engines that are not in the cache, all of them or the named ones.
+		Long: `Compiles the engines that are not in the cache, all of them or the named ones,
+and makes the Debian root file system of PostgreSQL (postgresql-15; needs root).
 The first time takes some ten minutes on two cores. It may be stopped at any
 time: the next build goes on from the packages that were compiled.`,
 		Example: "  nines engines build\n  nines engines build kubernetes etcd",
@@ -52,9 +57,23 @@ time: the next build goes on from the packages that were compiled.`,
 			}
 			story := newEngineStory(cmd.ErrOrStderr())
 			b.Progress = story.tell
-			return b.Build(cmd.Context(), names...)
+			if err := b.Build(cmd.Context(), without(names, postgres.RootName)...); err != nil {
+				return err
+			}
+			if len(names) > 0 && !slices.Contains(names, postgres.RootName) {
+				return nil
+			}
+			if os.Geteuid() != 0 {
+				return fmt.Errorf("making the Debian root %s needs root: run this with sudo", postgres.RootName)
+			}
+			_, err = b.Root(cmd.Context(), postgres.RootName, postgres.RootPackages)
+			return err
 		},
 	}
+}
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 }
 
 // engineStory prints the progress of builds: each phase, and between two
