@@ -36,6 +36,8 @@ const (
 	readTimeout  = time.Second
 	writesAtOnce = 32
 	readsAtOnce  = 64
+
+	migrationTimeout = 10 * time.Minute
 )
 
 func main() { service.Main("vehicle", setup) }
@@ -75,9 +77,10 @@ func setup(ctx context.Context, s *service.Service) error {
 		version = "devel"
 	}
 	handler := api.New(telemetry, version, api.Options{Rate: cfg.Rate, Burst: cfg.Burst, Log: s.Log(), Counted: counted})
-	s.Handle("POST /v1/", handler, service.Timeout(writeTimeout), service.Concurrency(writesAtOnce))
-	s.Handle("GET /v1/", handler, service.Timeout(readTimeout), service.Concurrency(readsAtOnce))
-	s.Handle("GET /openapi.json", handler, service.Timeout(readTimeout))
+	s.Handle("POST /v1/vehicles/{vin}/signals", handler, service.Timeout(writeTimeout), service.Concurrency(writesAtOnce))
+	for _, pattern := range []string{"GET /v1/vehicles", "GET /v1/vehicles/{vin}", "GET /v1/vehicles/{vin}/track", "GET /openapi.json"} {
+		s.Handle(pattern, handler, service.Timeout(readTimeout), service.Concurrency(readsAtOnce))
+	}
 	s.Handle("GET /{$}", http.RedirectHandler("/openapi.json", http.StatusFound))
 	return nil
 }
@@ -91,7 +94,7 @@ func migrate(ctx context.Context, s *service.Service, telemetry *store.Store) er
 			s.Log().WarnContext(ctx, "schema not up to date yet", "error", e.LastError(), "again_in", e.Delay.String())
 		}).Build()
 	return failsafe.With(forever).WithContext(ctx).Run(func() error {
-		attempt, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		attempt, cancel := context.WithTimeout(ctx, migrationTimeout)
 		defer cancel()
 		return telemetry.Migrate(attempt)
 	})

@@ -95,8 +95,10 @@ func TestTwoCopiesServeOneFleet(t *testing.T) {
 	if status, body := get(t, first.Admin+"/metrics"); status != 200 || !strings.Contains(body, "vehicle_values") || !strings.Contains(body, `http_route="POST /v1/vehicles/{vin}/signals"`) && !strings.Contains(body, `http_route="/v1/vehicles/{vin}/signals"`) {
 		t.Errorf("metrics: %d\n%s", status, body)
 	}
-	if status, body := get(t, first.URL+"/v2"); status != 404 || !strings.Contains(body, `"status":404`) {
-		t.Errorf("unknown path: %d %s", status, body)
+	for path, want := range map[string]int{"/v2": 404, "/v1/vehicles/": 404, "/v1/vehicles/" + car + "/signals": 405, "/v1/vehicles/" + car + "/speed": 404} {
+		if status, body := get(t, first.URL+path); status != want || !strings.Contains(body, fmt.Sprintf(`"status":%d`, want)) {
+			t.Errorf("%s: %d %s, want %d as a problem", path, status, body, want)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ const migrationLock = 7_303_014
 
 // Migrate brings the schema up to date. Copies that start together take turns:
 // the first migrates, the others wait at most a minute and find nothing to do.
+// Only ctx bounds how long a migration takes.
 func (s *Store) Migrate(ctx context.Context) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -29,7 +30,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
-	db := stdlib.OpenDBFromPool(s.pool)
+	// A connection of its own: a migration may take longer than a request.
+	config := s.pool.Config()
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "0"
+	config.ConnConfig.RuntimeParams["application_name"] = "vehicle migration"
+	db := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionBeforeConnect(config.BeforeConnect))
 	defer db.Close()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
