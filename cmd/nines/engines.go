@@ -57,10 +57,13 @@ time: the next build goes on from the packages that were compiled.`,
 			}
 			story := newEngineStory(cmd.ErrOrStderr())
 			b.Progress = story.tell
-			if err := b.Build(cmd.Context(), without(names, postgres.RootName)...); err != nil {
-				return err
+			compiled := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == postgres.RootName })
+			if len(names) == 0 || len(compiled) > 0 {
+				if err := b.Build(cmd.Context(), compiled...); err != nil {
+					return err
+				}
 			}
-			if len(names) > 0 && !slices.Contains(names, postgres.RootName) {
+			if len(names) > 0 && len(compiled) == len(names) {
 				return nil
 			}
 			if os.Geteuid() != 0 {
@@ -70,10 +73,6 @@ time: the next build goes on from the packages that were compiled.`,
 			return err
 		},
 	}
-}
-
-func without(names []string, name string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 }
 
 // engineStory prints the progress of builds: each phase, and between two
