@@ -160,7 +160,8 @@ func (c *Client) ZoneLink(ctx context.Context, region string, zone int, joined b
 	return c.verb(ctx, fmt.Sprintf("/zones/%s/%d/link", region, zone), joined)
 }
 
-// Kill ends the program of a part with SIGKILL; it starts again by itself.
+// Kill ends a program with SIGKILL; it starts again by itself. It is a part, like
+// "westeurope/etcd", or a program of a node: "westeurope-1-1/kubelet".
 func (c *Client) Kill(ctx context.Context, part string) error {
 	return c.verb(ctx, "/kill/"+part, true)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nines-ha/nines/ground/part"
@@ -88,7 +89,7 @@ type Order struct {
 //	POST /nodes/{node}/freeze   Order: hang or go on
 //	POST /nodes/{node}/link     Order: plugged in or pulled out
 //	POST /zones/{region}/{zone}/link
-//	POST /kill/{part...}        SIGKILL to a program
+//	POST /kill/{part...}        SIGKILL to a program: of a part, or {node}/kubelet and so on
 //	POST /files/{region}        []File: what the cluster is to hold from now on
 //
 // A verb answers when it is done. Errors are text.
@@ -137,7 +138,7 @@ func (w *World) serveControl() (*http.Server, error) {
 		return r.network.CutZone(ctx, zone, !do)
 	})
 	mux.HandleFunc("POST /kill/{part...}", func(rw http.ResponseWriter, req *http.Request) {
-		answer(rw, w.runner.Kill(req.PathValue("part")))
+		answer(rw, w.kill(req.PathValue("part")))
 	})
 	mux.HandleFunc("POST /files/{region}", func(rw http.ResponseWriter, req *http.Request) {
 		r, err := w.region(req.PathValue("region"))
@@ -170,6 +171,19 @@ func (w *World) serveControl() (*http.Server, error) {
 		}
 	}()
 	return server, nil
+}
+
+func (w *World) kill(name string) error {
+	if node, program, ok := strings.Cut(name, "/"); ok {
+		var u unknownError
+		switch _, m, err := w.machine(node); {
+		case err == nil:
+			return m.Kill(program)
+		case !errors.As(err, &u):
+			return err
+		}
+	}
+	return w.runner.Kill(name)
 }
 
 type unknownError struct{ error }
