@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,9 +37,46 @@ type images struct {
 	world    *World
 	registry *registry.Registry
 	node     string // directory of the node image
+
+	mu      sync.Mutex
+	waiting map[string][]chan Message // for images that the owner makes
 }
 
-func newImages(w *World) *images { return &images{world: w} }
+func newImages(w *World) *images { return &images{world: w, waiting: map[string][]chan Message{}} }
+
+// provide has the owner make an image: making may need the network, which is not
+// in here.
+func (i *images) provide(ctx context.Context, reference string) error {
+	answer := make(chan Message, 1)
+	i.mu.Lock()
+	first := len(i.waiting[reference]) == 0
+	i.waiting[reference] = append(i.waiting[reference], answer)
+	i.mu.Unlock()
+	if first {
+		i.world.tell(Event{Make: reference})
+	}
+	select {
+	case m := <-answer:
+		switch {
+		case m.Unknown:
+			return fmt.Errorf("%s: %w", reference, image.ErrNotFound)
+		case m.Err != "":
+			return errors.New(m.Err)
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (i *images) made(m Message) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, answer := range i.waiting[m.Made] {
+		answer <- m
+	}
+	delete(i.waiting, m.Made)
+}
 
 func (i *images) dir() string { return filepath.Join(i.world.spec.Dirs.Cache, "images") }
 
@@ -60,8 +98,8 @@ func (i *images) open(context.Context) error {
 	if err != nil {
 		return err
 	}
-	catalogue := &image.Catalogue{Store: store, Engines: i.world.engines}
-	i.registry, err = registry.New(i.dir(), registry.Catalogue{References: catalogue.References, Provide: catalogue.Provide}, i.world.log)
+	catalogue := &image.Catalogue{Store: store}
+	i.registry, err = registry.New(i.dir(), registry.Catalogue{References: catalogue.References, Provide: i.provide}, i.world.log)
 	if err != nil {
 		return err
 	}
@@ -97,7 +135,6 @@ func (i *images) makeNodeImage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	catalogue := &image.Catalogue{Store: store, Engines: i.world.engines}
 	hash := sha256.New()
 	containerd, err := i.world.engines.Path("containerd")
 	if err != nil {
@@ -105,7 +142,7 @@ func (i *images) makeNodeImage(ctx context.Context) error {
 	}
 	fmt.Fprintln(hash, "1", containerd)
 	for _, ref := range platformImages {
-		if err := catalogue.Provide(ctx, ref); err != nil {
+		if err := i.provide(ctx, ref); err != nil {
 			return err
 		}
 		entry, err := store.Lookup(ref)

@@ -65,13 +65,18 @@ type Message struct {
 	// Files are what the region's cluster is to hold.
 	Region string `json:",omitempty"`
 	Files  []File `json:",omitempty"`
-	Stop   bool   `json:",omitempty"`
+	// Made answers Event.Make: the image is in the store, or Err says why not.
+	Made    string `json:",omitempty"`
+	Err     string `json:",omitempty"`
+	Unknown bool   `json:",omitempty"` // nobody can make it
+	Stop    bool   `json:",omitempty"`
 }
 
 // Event is what the world tells its owner, a line of JSON each.
 type Event struct {
 	Part      *part.Event `json:",omitempty"`
 	Frontends *[]Frontend `json:",omitempty"` // all there are now
+	Make      string      `json:",omitempty"` // an image that the owner, who has a network, is to make
 	Up        bool        `json:",omitempty"` // every part is ready
 	Err       string      `json:",omitempty"` // the world gives up
 }

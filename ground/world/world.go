@@ -204,6 +204,8 @@ func (w *World) listen() error {
 			}
 		case m.Ready != "":
 			w.arrivals.add(m.Ready, m.Dir)
+		case m.Made != "":
+			w.images.made(m)
 		}
 	}
 }
