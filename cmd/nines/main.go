@@ -74,6 +74,7 @@ func newRootCommand() *cobra.Command {
 		newDownCommand(),
 		newStatusCommand(),
 		newLogsCommand(),
+		newKubeconfigCommand(),
 		newApplyCommand(),
 		newInitCommand(),
 		newRenderCommand(buildImages),

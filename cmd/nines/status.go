@@ -21,7 +21,7 @@ func newStatusCommand() *cobra.Command {
 		Long: `Status asks the owner of the running ground. It exits with 0 when everything is
 ready, 1 when it is not, and 2 when nothing runs. docs/json.md describes --json.`,
 		Example: `  nines status
-  nines status --json | jq -r .kubeconfig`,
+  nines status --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := which.connect()

@@ -22,7 +22,7 @@ import (
 type upFlags struct {
 	file, engines        string
 	detach, dryRun, json bool
-	kubeconfig           bool
+	mergeKubeconfig      bool
 }
 
 func newUpCommand() *cobra.Command {
@@ -38,7 +38,7 @@ own namespaces is touched, and nothing is left but data and logs.`,
 		Example: `  nines up
   nines up -f examples/fleet/nines.yaml --detach
   nines up --dry-run
-  export KUBECONFIG=$(nines status --json | jq -r .kubeconfig)`,
+  export KUBECONFIG=$(nines kubeconfig)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd) },
 	}
@@ -47,7 +47,7 @@ own namespaces is touched, and nothing is left but data and logs.`,
 	cmd.Flags().BoolVarP(&flags.detach, "detach", "d", false, "go on in the background once everything is ready")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and start nothing")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the status as JSON once everything is ready; with --dry-run: the plan")
-	cmd.Flags().BoolVar(&flags.kubeconfig, "merge-kubeconfig", false, "also add the contexts to ~/.kube/config (or $KUBECONFIG), named after system and region")
+	cmd.Flags().BoolVar(&flags.mergeKubeconfig, "merge-kubeconfig", false, "also add the contexts to ~/.kube/config (or $KUBECONFIG), named after system and region")
 	return cmd
 }
 
@@ -80,7 +80,7 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	ready := func(status ground.Status) error {
-		if flags.kubeconfig {
+		if flags.mergeKubeconfig {
 			if err := mergeKubeconfig(status); err != nil {
 				return err
 			}
