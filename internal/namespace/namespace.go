@@ -73,6 +73,13 @@ func Thread(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if unix.Gettid() == os.Getpid() {
+			// The main thread would not end but stay where f put it, with /proc/self
+			// and the namespaces it is in. While it is held here f runs elsewhere.
+			result <- Thread(f)
+			runtime.UnlockOSThread()
+			return
+		}
 		result <- f()
 	}()
 	return <-result
