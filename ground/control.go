@@ -145,6 +145,17 @@ func (c *Client) Power(ctx context.Context, node string, on bool) error {
 	return c.verb(ctx, "/nodes/"+node+"/power", on)
 }
 
+// Delete deletes a machine with its disk, as when a scale set shrinks; its Node
+// object then goes too. Create makes another machine of that name.
+func (c *Client) Delete(ctx context.Context, node string) error {
+	return c.verb(ctx, "/nodes/"+node+"/machine", false)
+}
+
+// Create makes a deleted machine anew.
+func (c *Client) Create(ctx context.Context, node string) error {
+	return c.verb(ctx, "/nodes/"+node+"/machine", true)
+}
+
 // Freeze makes a node hang, or go on.
 func (c *Client) Freeze(ctx context.Context, node string, frozen bool) error {
 	return c.verb(ctx, "/nodes/"+node+"/freeze", frozen)

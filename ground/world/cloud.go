@@ -112,7 +112,7 @@ func (c *cloudController) stop(context.Context) error {
 func (c *cloudController) zone(z int) string { return fmt.Sprintf("%s-%d", c.region.spec.Name, z) }
 
 func (c *cloudController) providerID(m *machine) string {
-	return cloud.ProviderID(c.region.world.spec.Name, c.region.spec.Name, fmt.Sprintf("zone%d", m.zone), m.n-1)
+	return cloud.ProviderID(c.region.world.spec.Name, c.region.spec.Name, fmt.Sprintf("zone%d", m.zone), m.instance)
 }
 
 // Machines are the region's, on or off.

@@ -35,7 +35,7 @@ type NodeStatus struct {
 	Name    string `json:"name"`
 	Zone    int    `json:"zone"`
 	Address string `json:"address"`
-	State   string `json:"state"` // running, frozen, stopped
+	State   string `json:"state"` // running, frozen, stopped, deleted
 	Cut     bool   `json:"cut,omitempty"`
 	PID     int    `json:"pid,omitempty"` // of its pid 1, in the ground's pid namespace
 }
@@ -70,7 +70,10 @@ func (r *region) status() RegionStatus {
 	defer r.mu.Unlock()
 	for _, m := range r.nodes {
 		n := NodeStatus{Name: m.name, Zone: m.zone, Address: m.address.String(), State: "stopped", Cut: m.cut}
-		if m.Node != nil {
+		switch {
+		case m.deleted:
+			n.State = "deleted"
+		case m.Node != nil:
 			n.State, n.PID = m.State(), m.PID()
 		}
 		s.Nodes = append(s.Nodes, n)
@@ -86,6 +89,7 @@ type Order struct {
 // serveControl answers on the control socket: GET /status, and the verbs
 //
 //	POST /nodes/{node}/power    Order: on or off, as a power cut
+//	POST /nodes/{node}/machine  Order: created anew or deleted with its disk
 //	POST /nodes/{node}/freeze   Order: hang or go on
 //	POST /nodes/{node}/link     Order: plugged in or pulled out
 //	POST /zones/{region}/{zone}/link
@@ -124,7 +128,18 @@ func (w *World) serveControl() (*http.Server, error) {
 		}
 		return r.powerOff(ctx, m)
 	}))
-	verb("/nodes/{node}/freeze", onNode(func(_ context.Context, _ *region, m *machine, do bool) error { return m.Freeze(do) }))
+	verb("/nodes/{node}/machine", onNode(func(ctx context.Context, r *region, m *machine, do bool) error {
+		if do {
+			return r.create(ctx, m)
+		}
+		return r.remove(ctx, m)
+	}))
+	verb("/nodes/{node}/freeze", onNode(func(_ context.Context, _ *region, m *machine, do bool) error {
+		if m.Node == nil {
+			return fmt.Errorf("node %s is deleted", m.name)
+		}
+		return m.Freeze(do)
+	}))
 	verb("/nodes/{node}/link", onNode(func(_ context.Context, r *region, m *machine, do bool) error { return r.link(m, do) }))
 	verb("/zones/{region}/{zone}/link", func(ctx context.Context, req *http.Request, do bool) error {
 		r, err := w.region(req.PathValue("region"))
@@ -215,11 +230,6 @@ func (w *World) machine(name string) (*region, *machine, error) {
 	for _, r := range w.regions {
 		for _, m := range r.nodes {
 			if m.name == name {
-				r.mu.Lock()
-				defer r.mu.Unlock()
-				if m.Node == nil {
-					return nil, nil, fmt.Errorf("node %s was never on", name)
-				}
 				return r, m, nil
 			}
 		}

@@ -56,8 +56,11 @@ type machine struct {
 	name    string
 	zone, n int
 	address netip.Addr
-	cut     bool
-	deleted bool
+	// instance is its number in the node pool's scale set: a machine made anew
+	// under an old name is another one.
+	instance int
+	cut      bool
+	deleted  bool
 }
 
 func newRegion(w *World, index int, spec Region) *region {
@@ -74,7 +77,7 @@ func newRegion(w *World, index int, spec Region) *region {
 	})
 	for z := 1; z <= spec.Zones; z++ {
 		for n := 1; n <= spec.Nodes; n++ {
-			r.nodes = append(r.nodes, &machine{name: nodeName(spec.Name, z, n), zone: z, n: n, address: r.plan.Node(z, n)})
+			r.nodes = append(r.nodes, &machine{name: nodeName(spec.Name, z, n), zone: z, n: n, instance: n - 1, address: r.plan.Node(z, n)})
 		}
 	}
 	r.cloud = newCloudController(r)
@@ -306,6 +309,10 @@ func (r *region) appsReady(ctx context.Context) error {
 
 func (r *region) powerOn(ctx context.Context, m *machine) error {
 	r.mu.Lock()
+	if m.deleted {
+		r.mu.Unlock()
+		return fmt.Errorf("node %s is deleted", m.name)
+	}
 	if m.Node == nil {
 		n, err := r.newNode(m)
 		if err != nil {
@@ -326,6 +333,38 @@ func (r *region) powerOff(ctx context.Context, m *machine) error {
 		return nil
 	}
 	return n.PowerOff(ctx)
+}
+
+// remove deletes a machine with its disk, as a scale set does; create makes
+// another of its name.
+func (r *region) remove(ctx context.Context, m *machine) error {
+	if err := r.powerOff(ctx, m); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.deleted {
+		return fmt.Errorf("node %s is deleted already", m.name)
+	}
+	if m.Node != nil {
+		if err := m.Wipe(); err != nil {
+			return err
+		}
+	}
+	m.Node, m.deleted = nil, true
+	return nil
+}
+
+func (r *region) create(ctx context.Context, m *machine) error {
+	r.mu.Lock()
+	if !m.deleted {
+		r.mu.Unlock()
+		return fmt.Errorf("node %s is there already", m.name)
+	}
+	m.deleted = false
+	m.instance += network.MaxNodes
+	r.mu.Unlock()
+	return r.powerOn(ctx, m)
 }
 
 func (r *region) newNode(m *machine) (*node.Node, error) {
