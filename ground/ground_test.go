@@ -16,6 +16,9 @@ func TestMain(m *testing.M) {
 	if code, ok := Stage(os.Args[1:], os.Stderr); ok {
 		os.Exit(code)
 	}
+	if text := os.Getenv(ownerVariable); text != "" {
+		os.Exit(ownerMain(text))
+	}
 	os.Exit(m.Run())
 }
 
@@ -23,23 +26,8 @@ func TestMain(m *testing.M) {
 // cache, and ends it with the test.
 func bring(t *testing.T, config Config) *Client {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("the ground's tests make machines and need root")
-	}
-	state, err := os.MkdirTemp("/var/tmp", "nines-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(state) })
-	t.Setenv("XDG_STATE_HOME", state)
-	if config.Cache == "" {
-		if config.Cache, err = engine.CacheDir(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if config.Engines, err = engine.Source(""); err != nil {
-		t.Fatal(err)
-	}
+	state := newState(t)
+	config = withEngines(t, config)
 	if config.Files == nil {
 		config.Files = func(context.Context) (map[string][]File, error) { return nil, nil }
 	}
@@ -82,17 +70,48 @@ func bring(t *testing.T, config Config) *Client {
 	return client
 }
 
-func oneRegion(name string) Config {
-	return Config{Name: name, Regions: []Region{{Name: "westeurope", Zones: 3, Nodes: 1}}}
-}
-
-func TestOneRegion(t *testing.T) {
-	client := bring(t, oneRegion("one"))
-	s, err := client.Status(t.Context())
+// newState gives the grounds of a test a state directory of their own.
+func newState(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("the ground's tests make machines and need root")
+	}
+	state, err := os.MkdirTemp("/var/tmp", "nines-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.Ready || len(s.Regions) != 1 || len(s.Regions[0].Nodes) != 3 {
-		t.Errorf("status = %+v", s)
+	t.Cleanup(func() { os.RemoveAll(state) })
+	t.Setenv("XDG_STATE_HOME", state)
+	return state
+}
+
+func withEngines(t *testing.T, config Config) Config {
+	t.Helper()
+	var err error
+	if config.Cache == "" {
+		if config.Cache, err = engine.CacheDir(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if config.Engines, err = engine.Source(""); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// eventually asks until the answer is nil, and fails the test with the last one.
+func eventually(t *testing.T, within time.Duration, what string, ask func() error) {
+	t.Helper()
+	began := time.Now()
+	for {
+		err := ask()
+		if err == nil {
+			t.Logf("%s after %s", what, time.Since(began).Round(10*time.Millisecond))
+			return
+		}
+		if time.Since(began) > within {
+			t.Fatalf("not within %s: %s: %v", within, what, err)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
