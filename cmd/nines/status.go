@@ -89,7 +89,7 @@ func printStatus(cmd *cobra.Command, s ground.Status, asJSON bool) error {
 	}
 	for _, p := range s.Parts {
 		if p.State != "ready" && p.State != "waiting" || p.Restarts > 0 {
-			fmt.Fprintf(w, "  part %s\t%s\t%d restarts\n", p.Name, p.State, p.Restarts)
+			fmt.Fprintf(w, "  part %s\t%s\t%d restarts\t%s\n", p.Name, p.State, p.Restarts, p.Waits)
 		}
 	}
 	if s.Failure != "" {

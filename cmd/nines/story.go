@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/nines-ha/nines/ground"
@@ -82,7 +83,11 @@ func (s *story) tell(now ground.Status) {
 		was := s.parts[p.Name]
 		s.parts[p.Name] = p.State
 		if p.State == part.Starting {
-			waiting = append(waiting, p.Name)
+			if p.Waits != "" && loud {
+				s.say("waiting for %s: %s", p.Name, oneLine(p.Waits))
+			} else {
+				waiting = append(waiting, p.Name)
+			}
 		}
 		if p.State == was || p.State == part.Waiting || p.State == part.Starting || p.State == part.Stopped {
 			continue
@@ -93,6 +98,8 @@ func (s *story) tell(now ground.Status) {
 		s.say("waiting for %s", join(waiting))
 	}
 }
+
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", "; ") }
 
 func join(names []string) string {
 	if len(names) > 5 {

@@ -154,8 +154,8 @@ func (flags upFlags) background(cmd *cobra.Command, config ground.Config, ready 
 	if err := owner.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- owner.Wait() }()
+	ended := make(chan struct{})
+	go func() { _ = owner.Wait(); close(ended) }()
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	go func() {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Ready says nil when every workload among the objects has all its replicas up to
@@ -27,7 +29,7 @@ func (s *Set) Ready(ctx context.Context, objects []*Object) error {
 			return err
 		}
 		if err := ready(live); err != nil {
-			return err
+			return fmt.Errorf("%w%s", err, s.complaint(ctx, live))
 		}
 	}
 	return nil
@@ -46,4 +48,29 @@ func ready(o *Object) error {
 		return fmt.Errorf("%s %s/%s: %d of %d replicas ready", o.GetKind(), o.GetNamespace(), o.GetName(), min(has, current), want)
 	}
 	return nil
+}
+
+// complaint is what keeps a pod of a workload from running, if a container says.
+func (s *Set) complaint(ctx context.Context, workload *Object) string {
+	selector, _, _ := unstructured.NestedStringMap(workload.Object, "spec", "selector", "matchLabels")
+	pods, err := s.typed.CoreV1().Pods(workload.GetNamespace()).List(ctx, metav1.ListOptions{LabelSelector: labels.Set(selector).String(), Limit: 50})
+	if err != nil {
+		return ""
+	}
+	for _, pod := range pods.Items {
+		for _, c := range append(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses...) {
+			if w := c.State.Waiting; w != nil && w.Message != "" {
+				return fmt.Sprintf("; pod %s: %s: %s", pod.Name, w.Reason, w.Message)
+			}
+			if t := c.LastTerminationState.Terminated; t != nil && !c.Ready {
+				return fmt.Sprintf("; pod %s: container %s ended with exit code %d (%s), see \"kubectl -n %s logs -p %s\"", pod.Name, c.Name, t.ExitCode, t.Reason, pod.Namespace, pod.Name)
+			}
+		}
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+				return fmt.Sprintf("; pod %s cannot be placed: %s", pod.Name, condition.Message)
+			}
+		}
+	}
+	return ""
 }

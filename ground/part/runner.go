@@ -42,7 +42,8 @@ type Runner struct {
 	mu      sync.Mutex
 	state   map[string]State
 	process map[string]*process.Process
-	begun   []string // in the order they began to start
+	begun   []string          // in the order they began to start
+	unready map[string]string // what a starting part's Ready last said
 }
 
 // NewRunner checks the parts. notify is called for each change, one at a time.
@@ -51,7 +52,7 @@ func NewRunner(parts []Part, notify func(Event)) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runner{parts: ordered, notify: notify, state: map[string]State{}, process: map[string]*process.Process{}}
+	r := &Runner{parts: ordered, notify: notify, state: map[string]State{}, process: map[string]*process.Process{}, unready: map[string]string{}}
 	for _, p := range ordered {
 		r.state[p.Name] = Waiting
 	}
@@ -151,6 +152,9 @@ func (r *Runner) await(ctx context.Context, p Part, within time.Duration, ended 
 			return nil
 		} else if ctx.Err() == nil {
 			last = err
+			r.mu.Lock()
+			r.unready[p.Name] = err.Error()
+			r.mu.Unlock()
 		}
 		select {
 		case err := <-ended:
@@ -250,6 +254,7 @@ type Status struct {
 	Name     string `json:"name"`
 	State    State  `json:"state"`
 	About    string `json:"about,omitempty"`
+	Waits    string `json:"waits,omitempty"` // why a starting part is not ready yet
 	PID      int    `json:"pid,omitempty"`
 	Restarts int    `json:"restarts,omitempty"`
 	LogFile  string `json:"log,omitempty"`
@@ -262,6 +267,9 @@ func (r *Runner) Status() []Status {
 	var list []Status
 	for _, p := range r.parts {
 		s := Status{Name: p.Name, State: r.state[p.Name], About: p.About}
+		if s.State == Starting {
+			s.Waits = r.unready[p.Name]
+		}
 		if p.Program != nil {
 			s.LogFile = p.Program.LogFile
 		}
