@@ -3,10 +3,10 @@
 package ground
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -43,9 +43,7 @@ func TestTwoRegions(t *testing.T) {
 		if len(nodes.Items) != 1 || nodes.Items[0].Name != name+"-1-1" {
 			t.Errorf("context %s leads to the nodes %v", name, nodes.Items)
 		}
-		if err := c.healthy(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		eventually(t, 90*time.Second, name+" is healthy, with its metrics", c.healthy)
 		if answer, err := fetch(t.Context(), nil, c.entry()); err != nil || !strings.Contains(answer, "zone="+name+"-1") {
 			t.Errorf("the way in to %s answers %q, %v", name, answer, err)
 		}
@@ -62,6 +60,6 @@ func TestTwoRegions(t *testing.T) {
 		t.Error("the regions share an authority")
 	}
 	if clusters[names[0]].rest.Host == clusters[names[1]].rest.Host {
-		t.Error(fmt.Sprint("the regions share an address: ", clusters[names[0]].rest.Host))
+		t.Errorf("the regions share the address %s", clusters[names[0]].rest.Host)
 	}
 }

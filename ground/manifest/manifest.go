@@ -35,21 +35,24 @@ func Decode(name string, body []byte) ([]*Object, error) {
 		if len(fields) == 0 {
 			continue
 		}
-		object := &Object{Object: fields}
-		if object.IsList() {
-			err := object.EachListItem(func(item runtimeObject) error {
-				objects = append(objects, item.(*Object))
+		found := []*Object{{Object: fields}}
+		if found[0].IsList() {
+			list := found[0]
+			found = nil
+			err := list.EachListItem(func(item runtimeObject) error {
+				found = append(found, item.(*Object))
 				return nil
 			})
 			if err != nil {
 				return nil, fmt.Errorf("%s: document %d: %w", name, n, err)
 			}
-			continue
 		}
-		if object.GetKind() == "" || object.GetAPIVersion() == "" || object.GetName() == "" {
-			return nil, fmt.Errorf("%s: document %d has no apiVersion, kind or metadata.name; is it a Kubernetes object?", name, n)
+		for _, o := range found {
+			if o.GetKind() == "" || o.GetAPIVersion() == "" || o.GetName() == "" {
+				return nil, fmt.Errorf("%s: document %d has no apiVersion, kind or metadata.name; is it a Kubernetes object?", name, n)
+			}
 		}
-		objects = append(objects, object)
+		objects = append(objects, found...)
 	}
 }
 
