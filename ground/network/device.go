@@ -61,11 +61,6 @@ func newHost(router bool) (*host, error) {
 	return h, err
 }
 
-func (h *host) close() {
-	h.link.Close()
-	h.Set.Close()
-}
-
 // connect lays a cable: device name in h with address and MAC, peer in the other host.
 func (h *host) connect(name string, mac []byte, other *host, peer string, peerMAC []byte) error {
 	veth := &netlink.Veth{
