@@ -93,7 +93,7 @@ func (c *Cluster) program(binary string, args []string) *process.Spec {
 		Name:         PartName(c.config.Region, strings.TrimPrefix(binary, "kube-")),
 		Path:         binary,
 		Args:         args,
-		Env:          []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent"},
+		Env:          []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/nonexistent", "GOGC=50"}, // 50 MB less, for 3 % more work at the start
 		Dir:          "/",
 		LogFile:      filepath.Join(c.config.LogDir, c.config.Region+"-"+strings.TrimPrefix(binary, "kube-")+".log"),
 		Namespaces:   c.machine,
