@@ -72,8 +72,10 @@ architecture: go-version ## hold the code against the import table in ARCHITECTU
 	$(GO) test -run '^TestArchitecture' .
 
 .PHONY: bench
-bench: go-version ## benchmarks of both modules
-	set -e; for m in $(MODULES); do ( cd $$m && $(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./... ); done
+bench: build packages ## benchmarks of both modules and of the ground (needs root); docs/performance.md has a row for each
+	bin/nines engines build
+	set -e; for m in $(MODULES); do ( cd $$m && $(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./... ); done
+	$(GO) test -tags ground -run '^$$' -bench '^Benchmark(Ground|Engine)$$' -benchtime 1x -timeout 30m ./ground $(ARGS)
 
 .PHONY: golden
 golden: go-version ## rewrite the golden files; read the diff before you commit it
