@@ -29,10 +29,7 @@ func clean(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if g.Exists() {
-		// A frozen process dies only once it thaws.
-		for _, node := range g.Children("nodes") {
-			_ = node.Freeze(false)
-		}
+		thaw(name)
 		for ctx.Err() == nil {
 			pids := g.Processes()
 			if len(pids) == 0 {
@@ -58,6 +55,18 @@ func clean(name string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// thaw lets every machine that hangs go on: on cgroup v1 a frozen process dies
+// only once it thaws, and a world ends only when all its processes have.
+func thaw(name string) {
+	g, err := cgroup.Open(group(name))
+	if err != nil {
+		return
+	}
+	for _, node := range g.Children("nodes") {
+		_ = node.Freeze(false)
+	}
 }
 
 // removeAll removes a tree but refuses to follow what is still mounted in it.

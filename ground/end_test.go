@@ -6,9 +6,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +27,7 @@ func smallest(t *testing.T, name string) Config {
 
 // A Ctrl-C at any moment of the start ends everything and is no failure.
 func TestInterruptAtAnyMoment(t *testing.T) {
-	config, state := smallest(t, "interrupted"), newState(t)
+	config, state, before := smallest(t, "interrupted"), newState(t), lookAtHost(t)
 	for _, step := range []time.Duration{0, 50, 200, 500, 1000, 2000, 4000, 7000} {
 		delay := step*time.Millisecond + rand.N(100*time.Millisecond+step*time.Millisecond/4)
 		o := startOwner(t, state, config)
@@ -41,12 +45,13 @@ func TestInterruptAtAnyMoment(t *testing.T) {
 		}
 		o.expectGone(t, fmt.Sprintf("an interrupt after %s", delay))
 	}
+	before.compare(t, "after all this", lookAtHost(t))
 }
 
 // kill -9 of the owner leaves nothing, at any moment; nor does a power loss that
 // takes its guard too, once the next start has begun; and the data is there.
 func TestKilledOwner(t *testing.T) {
-	config, state := smallest(t, "killed"), newState(t)
+	config, state, before := smallest(t, "killed"), newState(t), lookAtHost(t)
 	for _, delay := range []time.Duration{0, 300 * time.Millisecond, 2500 * time.Millisecond} {
 		o := startOwner(t, state, config)
 		o.wait("watched", 30*time.Second)
@@ -99,10 +104,39 @@ func TestKilledOwner(t *testing.T) {
 	if text != "written before" {
 		t.Errorf("the row reads %q", text)
 	}
+	client, err := Connect(config.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Freeze(t.Context(), "westeurope-1-1", true); err != nil {
+		t.Fatal(err)
+	}
+	var running *RunningError
+	if err := Up(t.Context(), config, nil); !errors.As(err, &running) || running.Status.PID != o.cmd.Process.Pid {
+		t.Errorf("a second start gives %v", err)
+	}
+	if err := Clean(t.Context(), config.Name, true); err == nil {
+		t.Error("a ground that runs is cleaned away")
+	}
 	o.footprint = takeFootprint(o.name, o.state)
 	o.signal(syscall.SIGKILL)
 	o.waitEnd(10 * time.Second)
-	o.expectGone(t, "kill -9 of an owner whose ground was ready")
+	o.expectGone(t, "kill -9 of an owner whose ground was ready, with a node that hangs")
+	before.compare(t, "after kill -9", lookAtHost(t))
+
+	if err := Clean(t.Context(), config.Name, false); err != nil {
+		t.Error(err)
+	}
+	data := filepath.Join(state, "nines", config.Name, "data", "stores", "ledger")
+	if _, err := os.Stat(data); err != nil {
+		t.Errorf("the data: %v", err)
+	}
+	if err := Clean(t.Context(), config.Name, true); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after a purge the data is still there: %v", err)
+	}
 }
 
 func withoutCurrent(old, current map[string]bool) map[string]bool {

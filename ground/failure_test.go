@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/nines-ha/nines/ground/engine"
 )
 
@@ -48,6 +50,7 @@ func TestFailedStart(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			state := newState(t)
 			config := withEngines(t, test.config)
 			config.Name = "failing"

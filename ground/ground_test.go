@@ -3,6 +3,7 @@
 package ground
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -39,6 +40,10 @@ func bring(t *testing.T, config Config) *Client {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the ground ended with %v", err)
+		}
+		log, err := os.ReadFile(state + "/nines/" + config.Name + "/logs/world.log")
+		if err != nil || bytes.Contains(log, []byte("DATA RACE")) || bytes.Contains(log, []byte("panic: ")) {
+			t.Errorf("the world's log, %v:\n%s", err, log)
 		}
 	})
 	var owner *Owner

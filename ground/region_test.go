@@ -65,6 +65,7 @@ func TestRegion(t *testing.T) {
 			t.Logf("took %s", time.Since(began).Round(time.Second))
 		})
 	}
+	t.Run("files applied again", func(t *testing.T) { applyAgain(c.in(t), config.Cache) })
 	t.Run("down", func(t *testing.T) {
 		f := takeFootprint(config.Name, stateOf(t, client))
 		if len(f.namespaces) < 20 || len(f.left()) == 0 {

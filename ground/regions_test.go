@@ -3,6 +3,7 @@
 package ground
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -62,4 +63,18 @@ func TestTwoRegions(t *testing.T) {
 	if clusters[names[0]].rest.Host == clusters[names[1]].rest.Host {
 		t.Errorf("the regions share the address %s", clusters[names[0]].rest.Host)
 	}
+
+	// A machine that hangs does not hold the end up.
+	f := takeFootprint(config.Name, stateOf(t, client))
+	if err := client.Freeze(t.Context(), "northeurope-1-1", true); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	began := time.Now()
+	if err := client.Down(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("down in %s", time.Since(began).Round(time.Millisecond))
+	f.expectNothing(t, "down with a node that hangs")
 }
