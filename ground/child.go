@@ -148,12 +148,14 @@ func (o *Owner) makeImage(reference string) {
 
 // endWorld lets the stores write their last, then ends everything.
 func (o *Owner) endWorld() {
+	thaw(o.config.Name)
 	_ = o.send(world.Message{Stop: true})
 	select {
 	case <-o.gone:
 	case <-time.After(25 * time.Second):
 	}
 	_ = o.child.Process.Kill()
+	thaw(o.config.Name) // what was frozen since
 	<-o.gone
 	if o.inside != nil {
 		o.inside.Close()
