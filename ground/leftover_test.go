@@ -65,8 +65,8 @@ func namespacesOf(pid int) []string {
 func (f footprint) left() []string {
 	var left []string
 	say := func(format string, args ...any) { left = append(left, fmt.Sprintf(format, args...)) }
-	groups, _ := filepath.Glob("/sys/fs/cgroup/nines/" + f.name)
-	v1, _ := filepath.Glob("/sys/fs/cgroup/*/nines/" + f.name)
+	groups, _ := filepath.Glob("/sys/fs/cgroup/" + group(f.name))
+	v1, _ := filepath.Glob("/sys/fs/cgroup/*/" + group(f.name))
 	for _, dir := range append(groups, v1...) {
 		say("control group %s", dir)
 	}
@@ -111,7 +111,7 @@ func (f footprint) left() []string {
 
 func otherGround(pid int, name string) bool {
 	body, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	return bytes.Contains(body, []byte("/nines/")) && !bytes.Contains(body, []byte("/nines/"+name+"/"))
+	return bytes.Contains(body, []byte("/nines/")) && !bytes.Contains(body, []byte("/"+group(name)+"/"))
 }
 
 func (f footprint) expectNothing(t *testing.T, after string) {

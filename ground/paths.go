@@ -2,6 +2,7 @@ package ground
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -50,8 +51,14 @@ func (h home) world(cache string) world.Dirs {
 	return world.Dirs{Cache: cache, Run: h.run(), Data: h.data(), Logs: h.logs()}
 }
 
-// group is the control group of a ground, at the root of each hierarchy.
-func group(name string) string { return "nines/" + name }
+// group is the control group of a ground, at the root of each hierarchy. Two
+// state directories may hold grounds of the same name, which must not take each
+// other for what an earlier run has left.
+func group(name string) string {
+	h, _ := homeOf(name) // who needs the directory itself has had the error
+	sum := sha256.Sum256([]byte(h.dir))
+	return fmt.Sprintf("nines/%s-%x", name, sum[:4])
+}
 
 // Names lists the grounds that have a directory, running or not.
 func Names() ([]string, error) {
