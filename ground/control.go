@@ -46,6 +46,7 @@ func (o *Owner) serveControl() (*http.Server, error) {
 	})
 	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
+		_ = http.NewResponseController(w).Flush() // the answer before the end of who answers
 		o.Down()
 	})
 	inner := o.home.world("").ControlSocket()

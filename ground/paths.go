@@ -37,7 +37,15 @@ func States() (string, error) {
 
 func homeOf(name string) (home, error) {
 	states, err := States()
-	return home{filepath.Join(states, name)}, err
+	if err != nil {
+		return home{}, err
+	}
+	h := home{filepath.Join(states, name)}
+	const longest = 107 // of the kernel, for a socket
+	if socket := h.world("").ControlSocket(); len(socket) > longest {
+		return home{}, fmt.Errorf("the path of the control socket is longer than %d bytes: %s; set XDG_STATE_HOME to a shorter directory", longest, socket)
+	}
+	return h, nil
 }
 
 func (h home) lock() string       { return filepath.Join(h.dir, "lock") }

@@ -29,8 +29,12 @@ var coreDNS string
 //go:embed metrics-server.yaml.tmpl
 var metricsServer string
 
-// Addons are the files that a managed cluster brings with it: access rules,
-// CoreDNS and metrics-server. They hold a key and are never written to disk.
+// Access are the rules that must be there before nodes are.
+func Access() []byte { return accessRules }
+
+// Addons are the workloads that a managed cluster brings with it: CoreDNS and
+// metrics-server. They hold a key and are never written to disk. Apply them when
+// the nodes are there: pods spread only over zones that are known.
 func (c *Cluster) Addons() ([][]byte, error) {
 	serving, err := c.ca.Issue(pki.Subject{Name: "metrics-server", Hosts: []string{"metrics-server.kube-system.svc"}})
 	if err != nil {
@@ -46,7 +50,7 @@ func (c *Cluster) Addons() ([][]byte, error) {
 		base64.StdEncoding.EncodeToString(serving.Cert),
 		base64.StdEncoding.EncodeToString(serving.Key),
 	}
-	files := [][]byte{accessRules}
+	var files [][]byte
 	for _, text := range []string{coreDNS, metricsServer} {
 		t, err := template.New("addon").Option("missingkey=error").Parse(text)
 		if err != nil {

@@ -1,7 +1,7 @@
 // Package kube is a Kubernetes control plane as parts: etcd, kube-apiserver,
 // kube-controller-manager and kube-scheduler, all stock, and what a cluster
 // brings with it (DNS, metrics, access rules). Call New, add Parts to a plan, and
-// Apply Addons when the API server answers. It starts nothing itself, and it
+// apply Access when the API server answers and Addons when nodes are there. It starts nothing itself, and it
 // makes no nodes.
 package kube
 
@@ -57,7 +57,7 @@ func (c *Cluster) CA() *pki.Authority { return c.ca }
 // The identities of the control plane. None but the first may do everything, and
 // that one never leaves this process.
 const (
-	AdminGroup = "nines:administrators" // bound to cluster-admin by Addons
+	AdminGroup = "nines:administrators" // bound to cluster-admin by Access
 	superGroup = "system:masters"
 )
 

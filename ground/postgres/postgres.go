@@ -245,7 +245,13 @@ func (s *Server) initialise(ctx context.Context, uid, gid int) error {
 func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=%s port=%d user=postgres database=postgres", s.path("/run/postgresql"), port))
+	// By descriptor: the path may be longer than the kernel takes for a socket.
+	dir, err := os.Open(s.path("/run/postgresql"))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	conn, err := pgx.Connect(ctx, fmt.Sprintf("host=/proc/self/fd/%d port=%d user=postgres database=postgres", dir.Fd(), port))
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func newCloudController(r *region) *cloudController {
 func (c *cloudController) part() part.Part {
 	r := c.region
 	return part.Part{
-		Name: r.part("cloud-controller"), Needs: []string{r.part("addons"), r.part("controller-manager"), "network"},
+		Name: r.part("cloud-controller"), Needs: []string{r.part("access"), r.part("controller-manager"), "network"},
 		About:   "k8s.io/cloud-provider with the ground as its cloud, and the load balancer",
 		Prepare: c.start, Undo: c.stop,
 		Ready: func(context.Context) error {

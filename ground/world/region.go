@@ -113,16 +113,16 @@ func (r *region) parts() []part.Part {
 			Prepare: func(context.Context) error { return r.writeKubeconfig() },
 		},
 		part.Part{
-			Name: r.part("addons"), Needs: []string{r.part("apiserver")}, About: "access rules, CoreDNS, metrics-server, the default storage class",
-			Prepare: r.applyAddons,
+			Name: r.part("access"), Needs: []string{r.part("apiserver")}, About: "access rules and storage classes",
+			Prepare: r.applyAccess,
 		},
 		r.cloud.part(),
 	)
-	workers := []string{r.part("addons"), r.part("controller-manager"), r.part("scheduler")}
+	workers := []string{r.part("cloud-controller"), r.part("controller-manager"), r.part("scheduler")}
 	for _, m := range r.nodes {
 		parts = append(parts, part.Part{
 			Name:    m.name,
-			Needs:   []string{r.part("addons"), r.part("cloud-controller"), r.part("registry"), r.part("dns"), "node-image"},
+			Needs:   []string{r.part("access"), r.part("registry"), r.part("dns"), "node-image"},
 			About:   fmt.Sprintf("node at %s in zone %d", m.address, m.zone),
 			Prepare: func(ctx context.Context) error { return r.powerOn(ctx, m) },
 			Ready:   func(ctx context.Context) error { return r.nodeReady(ctx, m.name) },
@@ -136,11 +136,11 @@ func (r *region) parts() []part.Part {
 	}
 	parts = append(parts,
 		part.Part{
-			Name: r.part("platform"), Needs: workers, About: "the addons' pods",
-			Ready: r.platformReady, Within: 3 * time.Minute,
+			Name: r.part("platform"), Needs: workers, About: "CoreDNS and metrics-server", // spreading over zones wants to know them all
+			Prepare: r.applyAddons, Ready: r.platformReady, Within: 3 * time.Minute,
 		},
 		part.Part{
-			Name: r.part("apps"), Needs: append(workers, stores...), About: "the system's own files", // spreading over zones wants to know them all
+			Name: r.part("apps"), Needs: append(workers, stores...), About: "the system's own files",
 
 			Prepare: r.applyFirst, Within: 3 * time.Hour, // the owner may still be compiling the services
 		},
@@ -184,7 +184,7 @@ func (r *region) writeKubeconfig() error {
 	return clientcmd.WriteToFile(*config, path)
 }
 
-func (r *region) applyAddons(ctx context.Context) error {
+func (r *region) applyAccess(ctx context.Context) error {
 	root, err := r.cluster.Root()
 	if err != nil {
 		return err
@@ -198,11 +198,22 @@ func (r *region) applyAddons(ctx context.Context) error {
 	if r.apps, err = manifest.NewSet(r.world.spec.Name, root); err != nil {
 		return err
 	}
+	access, err := manifest.NewSet("access", root)
+	if err != nil {
+		return err
+	}
+	objects, err := decode(append(r.cloud.manifests(), kube.Access()))
+	if err != nil {
+		return err
+	}
+	return access.Apply(ctx, objects)
+}
+
+func (r *region) applyAddons(ctx context.Context) error {
 	files, err := r.cluster.Addons()
 	if err != nil {
 		return err
 	}
-	files = append(files, r.cloud.manifests()...)
 	objects, err := decode(files)
 	if err != nil {
 		return err

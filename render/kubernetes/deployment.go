@@ -19,6 +19,15 @@ const (
 	unreachableSeconds = 15
 )
 
+// lookups are the resolver's options: a name with two dots is asked for as it is
+// first, rather than with every suffix of the search list; and a question to a DNS
+// replica that is gone is asked again after a second, not after five.
+var lookups = []corev1.PodDNSConfigOption{
+	{Name: "ndots", Value: new("2")},
+	{Name: "timeout", Value: new("1")},
+	{Name: "attempts", Value: new("4")},
+}
+
 func (w workload) deployment() *appsv1.Deployment {
 	d := &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
@@ -68,9 +77,7 @@ func (w workload) pod() corev1.PodSpec {
 			RunAsGroup:     new(int64(user)),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		// A name with two dots is asked for as it is first, rather than with
-		// every suffix of the search list.
-		DNSConfig:                 &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}},
+		DNSConfig:                 &corev1.PodDNSConfig{Options: lookups},
 		TopologySpreadConstraints: w.spread(),
 		Tolerations: []corev1.Toleration{
 			untilGone(corev1.TaintNodeNotReady),
