@@ -5,7 +5,6 @@ package ground
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -54,19 +53,25 @@ func bring(t *testing.T, config Config) *Client {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	select {
-	case <-owner.Ready():
-		t.Logf("ready in %s", time.Since(began).Round(time.Millisecond))
-	case err := <-ended:
-		ended <- nil
-		logs, _ := os.ReadFile(state + "/nines/" + config.Name + "/logs/world.log")
-		t.Fatalf("%v\nworld.log:\n%s", err, logs)
-	case <-time.After(2 * time.Minute):
-		s := owner.Status(ctx)
-		for _, p := range s.Parts {
-			fmt.Fprintln(os.Stderr, p.Name, p.State)
+	for ready := false; !ready; {
+		s := owner.Status(ctx) // as "nines up" does all the while
+		select {
+		case <-owner.Ready():
+			ready = true
+			t.Logf("ready in %s", time.Since(began).Round(time.Millisecond))
+		case err := <-ended:
+			ended <- nil
+			logs, _ := os.ReadFile(state + "/nines/" + config.Name + "/logs/world.log")
+			t.Fatalf("%v\nworld.log:\n%s", err, logs)
+		case <-time.After(200 * time.Millisecond):
+			if time.Since(began) < 2*time.Minute {
+				continue
+			}
+			for _, p := range s.Parts {
+				t.Log(p.Name, p.State)
+			}
+			t.Fatal("not ready in 2 minutes")
 		}
-		t.Fatal("not ready in 2 minutes")
 	}
 	client, err := Connect(config.Name)
 	if err != nil {

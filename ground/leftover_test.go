@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nines-ha/nines/ground/node"
 	"github.com/nines-ha/nines/ground/world"
 	"github.com/nines-ha/nines/internal/cgroup"
 	"github.com/nines-ha/nines/internal/namespace"
@@ -74,9 +73,9 @@ func (f footprint) left() []string {
 		command := commandLine(pid)
 		switch {
 		case pid == os.Getpid():
-		case bytes.Contains(command, []byte(f.state)), bytes.Contains(command, []byte(guardStage+"\x00"+f.name+"\x00")):
+		case bytes.Contains(command, []byte(f.state)):
 			say("process %d: %s", pid, printable(command))
-		case slices.Contains([]string{world.StageName, node.StageName}, secondWord(command)) && strings.Contains(environment(pid), f.state):
+		case slices.Contains([]string{guardStage, world.StageName}, secondWord(command)) && strings.Contains(environment(pid), f.state):
 			say("process %d: %s", pid, printable(command))
 		}
 		if otherGround(pid, f.name) {
@@ -138,7 +137,7 @@ func (f footprint) expectGone(t *testing.T, after string) {
 
 func (f footprint) guards() (pids []int) {
 	for _, pid := range processes() {
-		if bytes.Contains(commandLine(pid), []byte(guardStage+"\x00"+f.name+"\x00")) {
+		if secondWord(commandLine(pid)) == guardStage && strings.Contains(environment(pid), f.state) {
 			pids = append(pids, pid)
 		}
 	}

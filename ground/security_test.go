@@ -80,6 +80,11 @@ func keysPrivate(c *cluster) {
 	if keys < 10 {
 		c.t.Errorf("%d files with keys are too few to believe", keys)
 	}
+	for _, socket := range []string{c.ground.socket, filepath.Join(c.runDir(), "world.sock")} {
+		if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
+			c.t.Errorf("%s has the mode %v, %v", socket, info.Mode(), err)
+		}
+	}
 	if info, err := os.Stat(filepath.Dir(c.ground.socket)); err != nil || info.Mode().Perm() != 0o700 {
 		c.t.Errorf("the ground's directory has the mode %v, %v", info.Mode(), err)
 	}

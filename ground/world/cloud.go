@@ -76,7 +76,9 @@ func (c *cloudController) start(context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock() // a status may be asked for meanwhile
 	c.plane = plane
+	c.mu.Unlock()
 	rest, err := r.cluster.Client(pki.Subject{Name: cloud.User})
 	if err != nil {
 		return err
@@ -172,10 +174,13 @@ func (c *cloudController) DeleteRoute(_ context.Context, pods netip.Prefix) erro
 }
 
 func (c *cloudController) balancers() []BalancerInfo {
-	if c.plane == nil {
+	c.mu.Lock()
+	plane := c.plane
+	c.mu.Unlock()
+	if plane == nil {
 		return nil
 	}
-	return c.plane.Status()
+	return plane.Status()
 }
 
 // tellingBalancers lets the owner know of every frontend.

@@ -61,13 +61,13 @@ func (w *World) Status() Status {
 
 func (r *region) status() RegionStatus {
 	s := RegionStatus{Name: r.spec.Name, APIServer: r.cluster.APIServer(), Balancers: r.cloud.balancers()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for z := 1; r.network != nil && z <= r.spec.Zones; z++ {
 		if r.network.ZoneCut(z) {
 			s.CutZones = append(s.CutZones, z)
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, m := range r.nodes {
 		n := NodeStatus{Name: m.name, Zone: m.zone, Address: m.address.String(), State: "stopped", Cut: m.cut}
 		switch {

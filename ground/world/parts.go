@@ -80,9 +80,13 @@ func (w *World) buildNetwork(context.Context) error {
 	}
 	w.fabric = fabric
 	for _, r := range w.regions {
-		if r.network, err = fabric.AddRegion(r.plan, r.spec.Zones); err != nil {
+		built, err := fabric.AddRegion(r.plan, r.spec.Zones)
+		if err != nil {
 			return err
 		}
+		r.mu.Lock() // a status may be asked for meanwhile
+		r.network = built
+		r.mu.Unlock()
 	}
 	return nil
 }
