@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nines-ha/nines/ground/balancer"
@@ -210,8 +211,8 @@ func (w *World) tellFrontends() {
 	w.tell(Event{Frontends: &list})
 }
 
-// reachable says nil when every TCP port of a load balancer takes a connection
-// from outside the region.
+// reachable says nil when the load balancer has seen every node that has a pod of
+// the service answer, and takes connections from outside the region.
 func (c *cloudController) reachable(ctx context.Context, namespace, name string) error {
 	service, err := c.region.client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -219,6 +220,28 @@ func (c *cloudController) reachable(ctx context.Context, namespace, name string)
 	}
 	if len(service.Status.LoadBalancer.Ingress) == 0 {
 		return fmt.Errorf("service %s/%s has no load balancer yet", namespace, name)
+	}
+	slices, err := c.region.client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name})
+	if err != nil {
+		return err
+	}
+	serving := map[string]bool{}
+	for _, slice := range slices.Items {
+		for _, e := range slice.Endpoints {
+			if e.NodeName != nil && e.Conditions.Ready != nil && *e.Conditions.Ready {
+				serving[*e.NodeName] = true
+			}
+		}
+	}
+	for _, b := range c.balancers() {
+		if b.Name != namespace+"/"+name {
+			continue
+		}
+		for _, backend := range b.Backends {
+			if serving[backend.Node] && backend.State != balancer.Up {
+				return fmt.Errorf("the load balancer of %s/%s has not seen node %s answer yet: %s", namespace, name, backend.Node, backend.Reason)
+			}
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
