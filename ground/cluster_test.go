@@ -234,7 +234,19 @@ func fetch(ctx context.Context, from *namespace.Set, url string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	resp, err := (&http.Transport{DialContext: dial, DisableKeepAlives: true}).RoundTrip(req)
+	host := req.URL.Host
+	if req.URL.Port() == "" {
+		host = net.JoinHostPort(host, "80")
+	}
+	// Here, because a transport goes on dialling when its request has ended, and
+	// the network may be closed then.
+	conn, err := dial(ctx, "tcp", host)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return "", err
 	}
