@@ -56,7 +56,7 @@ func (g *groundFlags) choose(left bool) (string, error) {
 	}
 	switch len(running) {
 	case 0:
-		return "", fmt.Errorf("no ground is %w; start one with \"nines up\"", ground.ErrNotRunning)
+		return "", fmt.Errorf("the ground is %w; start one with \"nines up\"", ground.ErrNotRunning)
 	case 1:
 		return running[0], nil
 	}

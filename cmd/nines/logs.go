@@ -23,8 +23,8 @@ func newLogsCommand() *cobra.Command {
 		Use:   "logs [PART]",
 		Short: "Print the log of a part, of this run or the last",
 		Long: `Logs prints what a program of the ground has written, or without PART the names
-that there are: parts such as westeurope/apiserver or westeurope-1-1/kubelet,
-world and owner. The logs of pods are kubectl's.`,
+that there are: world, owner, and parts such as westeurope-apiserver, which may
+also be written westeurope/apiserver. The logs of pods are kubectl's.`,
 		Example: `  nines logs
   nines logs westeurope/apiserver
   nines logs -F westeurope-1-1/kubelet`,

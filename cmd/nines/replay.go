@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type replayFlags struct {
 
 func newReplayCommand() *cobra.Command {
 	var flags replayFlags
+	var which groundFlags
 	command := &cobra.Command{
 		Use:   "replay --telemetry FILE | --generate TRIPS",
 		Short: "Send vehicle telemetry to the vehicle service and read it back",
@@ -58,13 +60,13 @@ Exit status: 0 held as sent, 1 the read-back differs, 2 trouble.`,
   nines replay --telemetry ev-twizy.csv.gz --speed 60x --limit 1000
   nines replay --generate 100 --vehicles 20 --json`,
 		Args: cobra.NoArgs,
-		RunE: func(command *cobra.Command, _ []string) error { return runReplay(command, flags) },
+		RunE: func(command *cobra.Command, _ []string) error { return runReplay(command, flags, which) },
 	}
 	set := command.Flags()
 	set.StringVar(&flags.file, "telemetry", "", "replay this `file`")
 	set.IntVar(&flags.trips, "generate", 0, "replay so many generated `trips` of 240 rows")
 	set.Uint64Var(&flags.seed, "seed", 1, "seed of generated trips; another one drives other vehicles")
-	set.StringVar(&flags.url, "url", "http://127.0.0.1:8080", "the vehicle service")
+	set.StringVar(&flags.url, "url", "", "the vehicle service (default: that of the running ground)")
 	set.StringVar(&flags.speed, "speed", "600x", "times as fast as in the data")
 	set.BoolVar(&flags.max, "max", false, "as fast as the service takes it")
 	set.IntVar(&flags.vehicles, "vehicles", 0, "only the first so many vehicles; with --generate: vehicles that drive the trips")
@@ -72,13 +74,32 @@ Exit status: 0 held as sent, 1 the read-back differs, 2 trouble.`,
 	set.IntVar(&flags.concurrency, "concurrency", 8, "requests at once")
 	set.BoolVar(&flags.json, "json", false, "answer in JSON")
 	set.BoolVar(&flags.noVerify, "no-verify", false, "do not read back")
+	which.add(command)
 	command.MarkFlagsOneRequired("telemetry", "generate")
 	command.MarkFlagsMutuallyExclusive("telemetry", "generate")
 	command.MarkFlagsMutuallyExclusive("speed", "max")
 	return command
 }
 
-func runReplay(command *cobra.Command, flags replayFlags) error {
+// vehicleURL is the way in to the vehicle service of a running ground.
+func vehicleURL(ctx context.Context, which groundFlags) (string, error) {
+	client, err := which.connect()
+	if err != nil {
+		return "", fmt.Errorf("%w, or name the service with --url", err)
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range status.Endpoints {
+		if strings.HasSuffix(e.Service, "/vehicle") {
+			return e.URL, nil
+		}
+	}
+	return "", fmt.Errorf("%s has no way in to a service called vehicle; name one with --url", status.Name)
+}
+
+func runReplay(command *cobra.Command, flags replayFlags, which groundFlags) error {
 	plan, err := flags.plan()
 	if err != nil {
 		return err
@@ -89,11 +110,19 @@ func runReplay(command *cobra.Command, flags replayFlags) error {
 			return fmt.Errorf("open telemetry: %w", err)
 		}
 		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			return fmt.Errorf("open %s: it is a directory; name a file", flags.file)
+		}
 		if plan.Source, err = telemetry.Open(file); err != nil {
 			return fmt.Errorf("open %s: %w", flags.file, err)
 		}
 	} else if plan.Source, err = telemetry.Generate(telemetry.Trips{Count: flags.trips, Vehicles: flags.vehicles, Seed: flags.seed}); err != nil {
 		return err
+	}
+	if plan.URL == "" {
+		if plan.URL, err = vehicleURL(command.Context(), which); err != nil {
+			return err
+		}
 	}
 	story := command.ErrOrStderr()
 	fmt.Fprintf(story, "replaying %s to %s\n", plan.Source.Name, plan.URL)
