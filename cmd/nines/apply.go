@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nines-ha/nines/ground"
+	"github.com/nines-ha/nines/system"
 )
 
 func newApplyCommand() *cobra.Command {
@@ -28,6 +30,13 @@ Regions, zones, nodes and stores are made by "nines up" alone.`,
 			if err != nil {
 				return err
 			}
+			status, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := sameGround(sys, status); err != nil {
+				return err
+			}
 			files, err := manifests(cmd.Context(), sys)
 			if err != nil {
 				return err
@@ -43,4 +52,34 @@ Regions, zones, nodes and stores are made by "nines up" alone.`,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", descriptionFile, "the description")
 	return cmd
+}
+
+// sameGround says which change of the description only a new start can make.
+func sameGround(sys *system.System, status ground.Status) error {
+	var regions, running, stores, kept []string
+	for _, r := range sys.Regions {
+		regions = append(regions, fmt.Sprintf("%s with %d zones of %d nodes", r.Name, r.Zones, r.Nodes))
+	}
+	for _, r := range status.Regions {
+		zones := map[int]int{}
+		for _, n := range r.Nodes {
+			zones[n.Zone]++
+		}
+		running = append(running, fmt.Sprintf("%s with %d zones of %d nodes", r.Name, len(zones), zones[1]))
+	}
+	for _, s := range sys.Stores {
+		stores = append(stores, string(s.Name))
+	}
+	for _, s := range status.Stores {
+		kept = append(kept, s.Name)
+	}
+	for _, c := range []struct{ what, want, have string }{
+		{"regions", strings.Join(regions, ", "), strings.Join(running, ", ")},
+		{"stores", strings.Join(stores, ", "), strings.Join(kept, ", ")},
+	} {
+		if c.want != c.have {
+			return fmt.Errorf("%s of %s: the description says %q, the ground has %q; only a new start changes that: nines down, then nines up", c.what, sys.Name, c.want, c.have)
+		}
+	}
+	return nil
 }

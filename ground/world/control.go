@@ -96,7 +96,7 @@ type Order struct {
 //	POST /kill/{part...}        SIGKILL to a program: of a part, or {node}/kubelet and so on
 //	POST /files/{region}        []File: what the cluster is to hold from now on
 //
-// A verb answers when it is done. Errors are text.
+// A verb answers when it is done, and refuses while the ground starts. Errors are text.
 func (w *World) serveControl() (*http.Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(rw http.ResponseWriter, _ *http.Request) {
@@ -179,7 +179,14 @@ func (w *World) serveControl() (*http.Server, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	standing := http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodPost && !w.standing.Load() {
+			http.Error(rw, "the ground is not ready yet", http.StatusServiceUnavailable)
+			return
+		}
+		mux.ServeHTTP(rw, req)
+	})
+	server := &http.Server{Handler: standing, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			w.log.Error("control socket", "error", err)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +36,8 @@ type World struct {
 	log      *slog.Logger
 	arrivals *arrivals
 
-	kubeconfig sync.Mutex // one file for all regions
+	standing   atomic.Bool // every part is ready
+	kubeconfig sync.Mutex  // one file for all regions
 
 	out struct {
 		sync.Mutex
@@ -156,6 +158,7 @@ func (w *World) run() error {
 		w.tell(Event{Err: err.Error()})
 		return err
 	}
+	w.standing.Store(true)
 	w.tell(Event{Up: true})
 	<-ctx.Done()
 	if errors.Is(context.Cause(ctx), errStop) {
