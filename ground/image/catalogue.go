@@ -84,7 +84,18 @@ func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		return c.Store.fromRoot(root, r)
+		if r.Wheel == nil {
+			return c.Store.fromRoot(root, r)
+		}
+		program, err := c.Engines.Wheel(ctx, *r.Wheel)
+		if err != nil {
+			return nil, err
+		}
+		top, err := c.Store.layerOf(file{Path: "usr/local/bin/" + filepath.Base(program), Mode: 0o755, From: program})
+		if err != nil {
+			return nil, err
+		}
+		return c.Store.fromRoot(root, r, top)
 	}
 	e, err := c.Engines.Find(r.Program)
 	if err != nil {

