@@ -112,6 +112,9 @@ func (c *Client) do(ctx context.Context, method, path string, body, answer any) 
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		if len(bytes.TrimSpace(text)) == 0 {
+			return fmt.Errorf("the ground answers %s: it may still be starting; see \"nines status\"", resp.Status)
+		}
 		return errors.New(strings.TrimSpace(string(text)))
 	}
 	if answer == nil {
@@ -178,7 +181,8 @@ func (c *Client) Kill(ctx context.Context, part string) error {
 	return c.verb(ctx, "/kill/"+part, true)
 }
 
-// Apply makes a region's cluster hold exactly these files.
+// Apply makes a region's cluster hold exactly these files, and waits until what
+// they describe is ready; if it is not in two minutes the error says why.
 func (c *Client) Apply(ctx context.Context, region string, files []File) error {
 	return c.do(ctx, http.MethodPost, "/world/files/"+region, files, nil)
 }

@@ -79,6 +79,9 @@ type EngineStatus struct {
 // ErrNotRunning says that no owner answers.
 var ErrNotRunning = errors.New("not running")
 
+// ErrUnknown says that no ground of a name was ever started, or that it was purged.
+var ErrUnknown = errors.New("there is no ground of that name")
+
 // RunningError says that a ground is up already.
 type RunningError struct{ Status Status }
 

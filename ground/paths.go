@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -35,10 +36,15 @@ func States() (string, error) {
 	return filepath.Join(user, ".local", "state", "nines"), nil
 }
 
+var validName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
 func homeOf(name string) (home, error) {
 	states, err := States()
 	if err != nil {
 		return home{}, err
+	}
+	if !validName.MatchString(name) {
+		return home{}, fmt.Errorf("%q is not the name of a system: a name has small letters, digits and dashes, and begins with a letter", name)
 	}
 	h := home{filepath.Join(states, name)}
 	const longest = 107 // of the kernel, for a socket
@@ -117,7 +123,7 @@ func Clean(ctx context.Context, name string, purge bool) error {
 		return err
 	}
 	if _, err := os.Stat(h.dir); errors.Is(err, os.ErrNotExist) {
-		return nil
+		return fmt.Errorf("%w: %s", ErrUnknown, name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

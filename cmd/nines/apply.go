@@ -16,7 +16,8 @@ func newApplyCommand() *cobra.Command {
 		Use:   "apply",
 		Short: "Bring a changed description to the ground that runs",
 		Long: `Apply builds and renders the description again and makes the running clusters
-hold exactly that: server-side, and what is no longer described is deleted.
+hold exactly that: server-side, and what is no longer described is deleted. It
+waits until everything is ready, two minutes for each region at the most.
 Regions, zones, nodes and stores are made by "nines up" alone.`,
 		Example: `  nines apply
   nines apply -f examples/fleet/nines.yaml`,
@@ -45,7 +46,7 @@ Regions, zones, nodes and stores are made by "nines up" alone.`,
 				if err := client.Apply(cmd.Context(), string(r.Name), files[string(r.Name)]); err != nil {
 					return fmt.Errorf("region %s: %w", r.Name, err)
 				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "region %s holds %d files\n", r.Name, len(files[string(r.Name)]))
+				fmt.Fprintf(cmd.ErrOrStderr(), "region %s holds %d files and is ready\n", r.Name, len(files[string(r.Name)]))
 			}
 			return nil
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,7 +43,11 @@ nothing runs, down clears what a killed owner may have left.`,
 			case !notRunning(err):
 				return err
 			}
-			if err := ground.Clean(ctx, name, purge); err != nil {
+			switch err := ground.Clean(ctx, name, purge); {
+			case errors.Is(err, ground.ErrUnknown):
+				fmt.Fprintln(cmd.ErrOrStderr(), err)
+				return nil
+			case err != nil:
 				return err
 			}
 			if purge {

@@ -96,7 +96,7 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 func (flags upFlags) foreground(cmd *cobra.Command, config ground.Config, ready func(ground.Status) error) error {
 	story := newStory(cmd.ErrOrStderr())
 	watched := make(chan error, 1)
-	watching := false
+	watching, wasReady := false, false
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	err := ground.Up(ctx, config, func(o *ground.Owner) {
@@ -106,6 +106,7 @@ func (flags upFlags) foreground(cmd *cobra.Command, config ground.Config, ready 
 				if err := story.follow(ctx, func(ctx context.Context) (ground.Status, error) { return o.Status(ctx), nil }); err != nil {
 					return nil // Up itself says why
 				}
+				wasReady = true
 				if err := ready(o.Status(ctx)); err != nil {
 					o.Down()
 					return err
@@ -119,10 +120,14 @@ func (flags upFlags) foreground(cmd *cobra.Command, config ground.Config, ready 
 	if watching {
 		err = errors.Join(err, <-watched)
 	}
-	if err == nil {
-		fmt.Fprintln(cmd.ErrOrStderr(), config.Name, "is down; its data is kept")
+	switch {
+	case err != nil:
+		return err
+	case !wasReady:
+		return fmt.Errorf("interrupted before %s was ready; nothing of it is left but its data", config.Name)
 	}
-	return err
+	fmt.Fprintln(cmd.ErrOrStderr(), config.Name, "is down; its data is kept")
+	return nil
 }
 
 // background starts this command again as the owner and waits until it is ready.

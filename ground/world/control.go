@@ -166,9 +166,9 @@ func (w *World) serveControl() (*http.Server, error) {
 			http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
 			return
 		}
-		ctx, cancel := context.WithTimeout(req.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(req.Context(), 2*time.Minute)
 		defer cancel()
-		answer(rw, r.apply(ctx, files))
+		answer(rw, r.applyAndWait(ctx, files))
 	})
 	path := w.spec.Dirs.ControlSocket()
 	_ = os.Remove(path)

@@ -299,6 +299,29 @@ func (r *region) apply(ctx context.Context, files []File) error {
 	return nil
 }
 
+func (r *region) applyAndWait(ctx context.Context, files []File) error {
+	if err := r.apply(ctx, files); err != nil {
+		return err
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		err := r.appsReady(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("applied, but not ready: %w", last)
+		case <-tick.C:
+		}
+	}
+}
+
 // appsReady asks for every replica, and for an answer at every load balancer.
 func (r *region) appsReady(ctx context.Context) error {
 	r.mu.Lock()
