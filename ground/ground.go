@@ -45,7 +45,7 @@ type File = world.File
 type Status struct {
 	Name       string         `json:"name"`
 	Ready      bool           `json:"ready"`
-	Phase      string         `json:"phase"` // building, starting, ready, stopping, failed
+	Phase      string         `json:"phase"` // starting, ready, stopping, failed
 	PID        int            `json:"pid"`   // of the owner
 	Since      time.Time      `json:"since"`
 	StartedIn  float64        `json:"startedInSeconds,omitempty"` // from the start of the owner to ready

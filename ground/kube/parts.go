@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nines-ha/nines/ground/network"
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/internal/namespace"
 	"github.com/nines-ha/nines/internal/process"
@@ -76,7 +75,7 @@ func (c *Cluster) Parts(after ...string) []part.Part {
 }
 
 func (c *Cluster) plugIn() error {
-	set, err := network.NewMachine()
+	set, err := namespace.NewNet()
 	if err != nil {
 		return err
 	}

@@ -138,16 +138,6 @@ const Uplink = "uplink"
 // ZoneLink is the region router's device towards zone z.
 func ZoneLink(z int) string { return fmt.Sprintf("zone%d", z) }
 
-// NewMachine makes the network of a machine: eth0 and nothing plugged in.
-func NewMachine() (*namespace.Set, error) {
-	h, err := newHost(true)
-	if err != nil {
-		return nil, err
-	}
-	h.link.Close()
-	return h.Set, nil
-}
-
 // AttachNode plugs node n of zone z in, in place of a machine that was there.
 func (r *Region) AttachNode(z, n int, machine *namespace.Set) error {
 	if err := r.DetachNode(z, n); err != nil {

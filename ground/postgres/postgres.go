@@ -24,7 +24,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
-	"github.com/nines-ha/nines/ground/network"
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/internal/cgroup"
 	"github.com/nines-ha/nines/internal/namespace"
@@ -141,7 +140,7 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err := s.initialise(ctx, int(uid), int(gid)); err != nil {
 		return err
 	}
-	set, err := network.NewMachine()
+	set, err := namespace.NewNet()
 	if err != nil {
 		return err
 	}

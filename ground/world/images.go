@@ -93,17 +93,10 @@ func (i *images) parts() []part.Part {
 	}
 }
 
-func (i *images) open(context.Context) error {
-	store, err := image.Open(i.dir())
-	if err != nil {
-		return err
-	}
-	catalogue := &image.Catalogue{Store: store}
-	i.registry, err = registry.New(i.dir(), registry.Catalogue{References: catalogue.References, Provide: i.provide}, i.world.log)
-	if err != nil {
-		return err
-	}
-	return nil
+func (i *images) open(context.Context) (err error) {
+	known := (&image.Catalogue{}).References // making them is the owner's
+	i.registry, err = registry.New(i.dir(), registry.Catalogue{References: known, Provide: i.provide}, i.world.log)
+	return err
 }
 
 func (i *images) close(context.Context) error {

@@ -39,9 +39,8 @@ func (w *World) parts() []part.Part {
 			if err := ready(ctx); err != nil {
 				return err
 			}
-			a := s.server.Access()
 			for _, r := range w.regions {
-				if err := r.dns.Set(a.Host, w.regions[0].plan.Managed(w.storeIndex(s))); err != nil {
+				if err := r.dns.Set(s.server.Host(), s.address); err != nil {
 					return err
 				}
 			}
@@ -53,15 +52,6 @@ func (w *World) parts() []part.Part {
 		parts = append(parts, r.parts()...)
 	}
 	return parts
-}
-
-func (w *World) storeIndex(s *store) int {
-	for i := range w.stores {
-		if w.stores[i] == s {
-			return i
-		}
-	}
-	return -1
 }
 
 func (w *World) arrival(name, about string) part.Part {

@@ -3,6 +3,7 @@ package world
 import (
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 
 	"github.com/nines-ha/nines/ground/manifest"
@@ -11,19 +12,20 @@ import (
 
 // store is a managed PostgreSQL in the first region, known to all.
 type store struct {
-	name   string
-	part   string
-	server *postgres.Server
+	name    string
+	part    string
+	address netip.Addr
+	server  *postgres.Server
 }
 
 func newStore(w *World, k int, name string) *store {
 	home := w.regions[0]
-	s := &store{name: name, part: home.spec.Name + "/" + name}
+	s := &store{name: name, part: home.spec.Name + "/" + name, address: home.plan.Managed(k)}
 	s.server = postgres.New(postgres.Config{
 		Name:    name,
 		Region:  home.spec.Name,
 		Host:    fmt.Sprintf("%s-%s.postgres.database.azure.com", w.spec.Name, name),
-		Address: home.plan.Managed(k),
+		Address: s.address,
 		Root:    func() string { return w.arrivals.dir("root/" + postgres.RootName) },
 		Dir:     filepath.Join(w.spec.Dirs.Run, "stores", name),
 		Data:    filepath.Join(w.spec.Dirs.Data, "stores", name),
