@@ -1,0 +1,181 @@
+// Package claim judges a drill from its record alone: Judge reads one and gives
+// a Verdict, the same one each time. It runs nothing and looks at nothing else.
+package claim
+
+import "time"
+
+// Outcome is what a verdict comes to.
+type Outcome string
+
+const (
+	Held         Outcome = "held"
+	Refuted      Outcome = "refuted"
+	Inconclusive Outcome = "inconclusive" // never green
+)
+
+// Causes of failed and slow requests, as Attribution.Cause and Case.Cause.
+const (
+	PodEnded        = "pod-ended"        // its pod ended, or was ended, without drain
+	NodeDown        = "node-down"        // its node was down, but still an endpoint
+	BalancerUnaware = "balancer-unaware" // the load balancer still sent new connections to a backend that was gone
+	NoEndpoint      = "no-endpoint"      // nobody was there to answer, or nobody where the connection went
+	NotServing      = "not-serving"      // an endpoint said to be ready did not listen or could not serve
+	ConnectTimeout  = "connect-timeout"  // no answer to the handshake, and nothing above explains it
+	ConnectionReset = "reset"            // reset or closed, and nothing above explains it
+	ServerError     = "server-error"     // the service answered with an error of its own
+	Shed            = "shed"             // refused to protect the rest: 429, 503 at a limit
+	Database        = "database"         // its store was down, restarting or stalled
+	Starved         = "starved"          // too few replicas were ready for the load
+	Machine         = "machine"          // this machine had no CPU to give at that time
+	Generator       = "generator"        // the generator was behind or at its limit
+	Unattributed    = "unattributed"
+)
+
+// A Verdict is what a record proves. Durations are nanoseconds in JSON; instants
+// count from the start of the record. Fields are only ever added.
+type Verdict struct {
+	Verdict Outcome   `json:"verdict"`
+	Because string    `json:"because"` // one sentence
+	Drill   string    `json:"drill"`
+	Twin    string    `json:"twin,omitempty"`
+	About   string    `json:"about"`
+	System  string    `json:"system"`
+	Region  string    `json:"region"`
+	Local   bool      `json:"local"`
+	Mesh    bool      `json:"mesh"`
+	Started time.Time `json:"started"`
+
+	Claims      []Claim       `json:"claims"`
+	Requests    Requests      `json:"requests"`
+	Latency     Latency       `json:"latency"`
+	Worst       []Case        `json:"worst"` // slowest and failed ones, worst first, a few
+	Fault       Times         `json:"fault"`
+	Budget      Budget        `json:"budget"`
+	Writes      Writes        `json:"writes"`
+	Stale       []Case        `json:"stale,omitempty"` // reads, a few
+	StaleReads  int           `json:"staleReads"`
+	Attribution []Attribution `json:"attribution"`
+	Doubts      []string      `json:"doubts,omitempty"` // why it is inconclusive, or would be
+	Fixes       []Fix         `json:"fixes,omitempty"`
+	Clocks      []Clock       `json:"clocks,omitempty"`
+	Unmodelled  time.Duration `json:"outageOnAKS"` // Fault.Outage with AKS' clocks in place of ours
+	Timeline    []Bucket      `json:"timeline"`
+	Marks       []Mark        `json:"marks"`
+}
+
+// A Claim is one promise and what came of it.
+type Claim struct {
+	Name    string  `json:"name"` // availability, failed, p99, recovery, writes, ...
+	Want    string  `json:"want"` // "≥ 99.9 %"
+	Got     string  `json:"got"`
+	Outcome Outcome `json:"outcome"`
+}
+
+// Requests counts those of the window; Run those of the whole run.
+type Requests struct {
+	Window       time.Duration `json:"window"`
+	Total        int           `json:"total"`
+	Failed       int           `json:"failed"`
+	Slow         int           `json:"slow"` // answered well, but over the promise
+	Availability float64       `json:"availability"`
+	Run          int           `json:"run"`
+	RunFailed    int           `json:"runFailed"`
+	RunSlow      int           `json:"runSlow"`
+}
+
+// Latency is of the requests of the window that were answered well, from their
+// scheduled time.
+type Latency struct {
+	P50  time.Duration `json:"p50"`
+	P95  time.Duration `json:"p95"`
+	P99  time.Duration `json:"p99"`
+	P999 time.Duration `json:"p999"`
+	Max  time.Duration `json:"max"`
+}
+
+// A Case is one request, told.
+type Case struct {
+	ID      string        `json:"id"`
+	At      time.Duration `json:"at"` // scheduled
+	Op      string        `json:"op"`
+	Latency time.Duration `json:"latency"`
+	Result  string        `json:"result"` // "503", "connect-timeout"
+	Pod     string        `json:"pod,omitempty"`
+	Node    string        `json:"node,omitempty"`
+	Cause   string        `json:"cause,omitempty"`
+	Story   string        `json:"story,omitempty"` // the evidence, in words
+}
+
+// Times of the fault; -1 where it did not come to that.
+type Times struct {
+	At       time.Duration `json:"at"`
+	Detect   time.Duration `json:"detect"` // from the fault to the first sign that the platform knew
+	DetectBy string        `json:"detectBy,omitempty"`
+	Recover  time.Duration `json:"recover"`  // from the fault to the last request that it cost
+	Restored time.Duration `json:"restored"` // from the fault until all replicas served again
+	Outage   time.Duration `json:"outage"`   // failures put together: seconds at the full rate
+}
+
+// Budget is what the drill cost of a month at the promised availability.
+type Budget struct {
+	Month time.Duration `json:"month"` // allowed outage
+	Spent time.Duration `json:"spent"`
+	Share float64       `json:"share"`
+}
+
+// Writes compares what was acknowledged with what was found.
+type Writes struct {
+	Checked      bool   `json:"checked"`
+	Acknowledged int    `json:"acknowledged"`
+	Unknown      int    `json:"unknown"` // not acknowledged: may be stored or not
+	Kept         int    `json:"kept"`    // unknown ones that were stored
+	Lost         int    `json:"lost"`
+	Doubled      int    `json:"doubled"`
+	Changed      int    `json:"changed"`
+	Strange      int    `json:"strange"` // stored, but never sent
+	Examples     []Case `json:"examples,omitempty"`
+}
+
+// An Attribution is how many requests failed or were slow for one cause. The
+// counts of all of them add up to the failed and slow requests of the run.
+type Attribution struct {
+	Cause    string   `json:"cause"`
+	Text     string   `json:"text"` // the cause in words
+	Count    int      `json:"count"`
+	Failed   int      `json:"failed"`
+	Slow     int      `json:"slow"`
+	Evidence []string `json:"evidence"` // a few, as the record shows them
+}
+
+// A Fix is a change that would have prevented it.
+type Fix struct {
+	Field  string `json:"field"` // of nines.yaml: services.vehicle.scale.replicas
+	Change string `json:"change"`
+	Why    string `json:"why"`
+}
+
+// A Clock is one that differs from AKS.
+type Clock struct {
+	Name string        `json:"name"`
+	Here time.Duration `json:"here"`
+	AKS  time.Duration `json:"aks"`
+}
+
+// A Bucket is a slice of the timeline.
+type Bucket struct {
+	At       time.Duration `json:"at"`
+	Length   time.Duration `json:"length"`
+	Requests int           `json:"requests"`
+	Failed   int           `json:"failed"`
+	Slow     int           `json:"slow"`
+	P50      time.Duration `json:"p50"`
+	P99      time.Duration `json:"p99"`
+	Ready    int           `json:"ready"` // endpoints at its end
+}
+
+// A Mark is something to show on the timeline.
+type Mark struct {
+	At   time.Duration `json:"at"`
+	Kind string        `json:"kind"` // phase, or the kind of an event
+	Text string        `json:"text"`
+}

@@ -1,0 +1,248 @@
+// Package record is the account of one drill: what was promised, what was sent,
+// what came back, what the cluster did meanwhile, and what was stored in the
+// end. It is a file of JSON Lines, each a Line with exactly one field set, the
+// Header first and the End last. Write with a Writer, read with Read. Verdicts
+// are made from it alone, so everything that a judge needs is in it. The package
+// judges nothing and knows neither load nor faults.
+package record
+
+import "time"
+
+// Version of the format. A reader refuses another one; within a version, fields
+// are only added.
+const Version = 1
+
+// A Line is one line of the file; exactly one field is set. Instants, named At or
+// as below, are nanoseconds since Header.Started; they may be negative for what
+// happened before.
+type Line struct {
+	Header  *Header  `json:"header,omitempty"`
+	Phase   *Phase   `json:"phase,omitempty"`
+	Request *Request `json:"request,omitempty"`
+	Event   *Event   `json:"event,omitempty"`
+	Flow    *Flow    `json:"flow,omitempty"`
+	Second  *Second  `json:"second,omitempty"`
+	Stored  *Stored  `json:"stored,omitempty"`
+	End     *End     `json:"end,omitempty"`
+}
+
+// A Header says what was done to what, and what is promised.
+type Header struct {
+	Version int       `json:"version"`
+	Program string    `json:"program"` // version of nines
+	Drill   string    `json:"drill"`
+	Twin    string    `json:"twin,omitempty"` // the known-bad change that was in force
+	About   string    `json:"about"`
+	Touches []string  `json:"touches"` // what the drill said it would do, in order
+	System  string    `json:"system"`
+	Region  string    `json:"region"`
+	Local   bool      `json:"local"` // a proving ground; false: some other cluster
+	Mesh    bool      `json:"mesh"`
+	Started time.Time `json:"started"`
+	Seed    uint64    `json:"seed"`
+
+	Service Service  `json:"service"`
+	Nodes   []Node   `json:"nodes"`
+	Stores  []string `json:"stores,omitempty"`
+	Load    Load     `json:"load"`
+	Window  Window   `json:"window"`
+	Promise Promise  `json:"promise"`
+	Clocks  []Clock  `json:"clocks"` // that differ from AKS
+}
+
+// A Service is what the load is sent to.
+type Service struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Address   string `json:"address"` // of the front door, host:port inside the ground
+	Replicas  int    `json:"replicas"`
+	Least     int    `json:"least"` // replicas that its disruption budget keeps
+	Version   string `json:"version,omitempty"`
+}
+
+// A Node is a machine of the cluster.
+type Node struct {
+	Name string `json:"name"`
+	Zone string `json:"zone"`
+}
+
+// Load is what was asked of the generator.
+type Load struct {
+	Rate     float64            `json:"rate"` // requests a second
+	Arrivals string             `json:"arrivals"`
+	Clients  int                `json:"clients"`
+	Deadline time.Duration      `json:"deadline"` // of a request, from its scheduled time
+	Mix      map[string]float64 `json:"mix"`      // share by operation
+	Source   string             `json:"source"`   // generated, or the name of a data set
+}
+
+// Window is the stretch that is judged: so long, from the moment the fault
+// began, and no other. It does not depend on what happened.
+type Window struct {
+	Length time.Duration `json:"length"`
+}
+
+// A Promise is what the drill claims, in numbers; a zero value (nil for pointers)
+// claims nothing.
+type Promise struct {
+	Availability float64       `json:"availability,omitempty"` // share of requests in the window, 0.999
+	Failed       *int          `json:"failed,omitempty"`       // at most so many requests of the whole run
+	P50          time.Duration `json:"p50,omitempty"`
+	P95          time.Duration `json:"p95,omitempty"`
+	P99          time.Duration `json:"p99,omitempty"`
+	Slow         time.Duration `json:"slow,omitempty"`     // a request over this is explained like a failed one
+	Recovery     time.Duration `json:"recovery,omitempty"` // from the fault to the last request it cost
+	Answer       time.Duration `json:"answer,omitempty"`   // every request gets some answer, a refusal if need be, within this
+	Capacity     int           `json:"capacity,omitempty"` // never fewer ready endpoints, neither by eviction nor by restart
+	Writes       bool          `json:"writes,omitempty"`   // none acknowledged is lost, doubled or changed
+	Fresh        bool          `json:"fresh,omitempty"`    // no stale read
+	Restored     bool          `json:"restored,omitempty"` // all replicas are back before the window ends
+}
+
+// A Clock is a period of the platform that is shorter here than on AKS.
+type Clock struct {
+	Name  string        `json:"name"`
+	Here  time.Duration `json:"here"`
+	AKS   time.Duration `json:"aks"`
+	Delay string        `json:"delay"` // what waits for it: "detection" (requests fail until then) or "capacity" (replicas are missing until then)
+}
+
+// Phases of a drill, in order. Inject begins the window; Injected says that
+// the fault's action is complete; Heal and Healed enclose the undoing.
+const (
+	Warm     = "warm"
+	Steady   = "steady"
+	Inject   = "inject"
+	Injected = "injected"
+	Heal     = "heal"
+	Healed   = "healed"
+	Restored = "restored" // steady state was found again
+	ReadBack = "read-back"
+)
+
+// A Phase is the beginning of a phase.
+type Phase struct {
+	At   time.Duration `json:"at"`
+	Name string        `json:"name"`
+	Text string        `json:"text,omitempty"`
+}
+
+// A Request is one attempt of one client. Instants that were not reached are 0.
+type Request struct {
+	ID        string        `json:"id"` // also sent as X-Request-Id
+	Client    int           `json:"client"`
+	Op        string        `json:"op"`        // write, read, range
+	Scheduled time.Duration `json:"scheduled"` // latency counts from here
+	Taken     time.Duration `json:"taken"`     // the generator took it up: later than Scheduled means that it was behind
+	Sent      time.Duration `json:"sent,omitempty"`
+	First     time.Duration `json:"first,omitempty"` // first byte of the answer
+	Done      time.Duration `json:"done"`            // answered, failed or given up
+	Status    int           `json:"status,omitempty"`
+	Error     Class         `json:"error,omitempty"`  // why there is no whole answer
+	Detail    string        `json:"detail,omitempty"` // what the answer or the system said, bounded
+	Conn      string        `json:"conn,omitempty"`   // the client's end, address:port
+	Reused    bool          `json:"reused,omitempty"` // the connection had served before
+	Out       int           `json:"out"`              // bytes sent
+	In        int           `json:"in"`               // bytes received
+	Retries   int           `json:"retries,omitempty"`
+	Pod       string        `json:"pod,omitempty"` // who answered
+	Node      string        `json:"node,omitempty"`
+	Zone      string        `json:"zone,omitempty"`
+	Version   string        `json:"version,omitempty"`
+	Write     *Write        `json:"write,omitempty"`
+	Read      *Read         `json:"read,omitempty"`
+}
+
+// Class is why a request has no whole answer.
+type Class string
+
+const (
+	ConnectTimeout Class = "connect-timeout"
+	ConnectRefused Class = "connect-refused"
+	ConnectFailed  Class = "connect-failed" // any other way
+	Reset          Class = "reset"          // while sending or waiting
+	Closed         Class = "closed"         // orderly, but before the answer was whole
+	Timeout        Class = "timeout"        // sent, and no whole answer before the deadline
+	Malformed      Class = "malformed"      // not HTTP
+	WrongAnswer    Class = "wrong-answer"   // HTTP, status right, content not
+	NotSent        Class = "not-sent"       // the generator's own fault
+)
+
+// A Write is the one thing that a request stores: a version of an entity.
+// Versions of an entity grow in the order in which they are sent.
+type Write struct {
+	Entity  string `json:"entity"`
+	Version int64  `json:"version"`
+	Sum     string `json:"sum"` // digest of the content
+	// Acknowledged says that the answer promised that the write is stored.
+	Acknowledged bool `json:"acknowledged,omitempty"`
+}
+
+// A Read is the newest version of an entity that an answer showed; 0: none.
+type Read struct {
+	Entity string `json:"entity"`
+	Saw    int64  `json:"saw"`
+}
+
+// Stored is one thing that was found in the store afterwards. All things of all
+// entities of the run are told, once each.
+type Stored struct {
+	Entity  string `json:"entity"`
+	Version int64  `json:"version"`
+	Sum     string `json:"sum"`
+	Copies  int    `json:"copies"` // 1
+}
+
+// Kinds of things whose states an Event tells, and their states.
+const (
+	Pod      = "pod"      // pending, running, ready, unready, terminating, ended, deleted
+	Endpoint = "endpoint" // ready, unready, terminating (serving still), gone; Name is the pod
+	NodeKind = "node"     // ready, not-ready, unknown, cordoned, deleted: what Kubernetes believes
+	Machine  = "machine"  // running, frozen, stopped, deleted, cut: what is
+	Zone     = "zone"     // joined, cut
+	Backend  = "backend"  // unknown, up, down: what the load balancer's probes say; Name is the node
+	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
+	Fault    = "fault"    // done, undone: one action of the drill on Name
+)
+
+// An Event is a turn of the state of something. The first of a thing tells the
+// state it was in when the watch began.
+type Event struct {
+	At     time.Duration `json:"at"` // when it was, as exactly as the source tells
+	Seen   time.Duration `json:"seen,omitempty"`
+	Kind   string        `json:"kind"`
+	Name   string        `json:"name"`
+	State  string        `json:"state"`
+	Node   string        `json:"node,omitempty"`
+	Zone   string        `json:"zone,omitempty"`
+	Reason string        `json:"reason,omitempty"` // as the source puts it: "OOMKilled", "exit code 137"
+	Text   string        `json:"text,omitempty"`
+}
+
+// A Flow is where the load balancer sent a connection of a request that failed
+// or was slow.
+type Flow struct {
+	Conn string `json:"conn"` // as in Request.Conn
+	Node string `json:"node"`
+}
+
+// A Second is what the generator saw of itself and of the machine in the second
+// that began At.
+type Second struct {
+	At        time.Duration `json:"at"`
+	Scheduled int           `json:"scheduled"` // requests due
+	Answered  int           `json:"answered"`
+	Failed    int           `json:"failed"`
+	InFlight  int           `json:"inFlight"`
+	Lag       time.Duration `json:"lag"`            // the worst Taken - Scheduled
+	CPU       float64       `json:"cpu"`            // share of the machine's time that was not idle
+	Steal     float64       `json:"wait,omitempty"` // share of time in which some task waited for a CPU
+}
+
+// End closes a record. A file without one was interrupted.
+type End struct {
+	At          time.Duration `json:"at"`
+	Interrupted string        `json:"interrupted,omitempty"` // why, if the drill did not run to its end
+	Unsteady    []string      `json:"unsteady,omitempty"`    // what was not in order afterwards
+	ReadBack    bool          `json:"readBack"`              // every Stored is told
+}
