@@ -57,15 +57,15 @@ func clean(name string) error {
 	return errors.Join(errs...)
 }
 
-// thaw lets every machine that hangs go on: on cgroup v1 a frozen process dies
+// thaw lets every machine and store that hangs go on: on cgroup v1 a frozen process dies
 // only once it thaws, and a world ends only when all its processes have.
 func thaw(name string) {
 	g, err := cgroup.Open(group(name))
 	if err != nil {
 		return
 	}
-	for _, node := range g.Children("nodes") {
-		_ = node.Freeze(false)
+	for _, frozen := range append(g.Children("nodes"), g.Children("stores")...) {
+		_ = frozen.Freeze(false)
 	}
 }
 

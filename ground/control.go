@@ -181,6 +181,19 @@ func (c *Client) Kill(ctx context.Context, part string) error {
 	return c.verb(ctx, "/kill/"+part, true)
 }
 
+// Halt ends the program of a part, like "westeurope/apiserver", with SIGKILL and
+// keeps it down; with false it starts it again and returns when it is ready.
+func (c *Client) Halt(ctx context.Context, part string, halted bool) error {
+	return c.verb(ctx, "/halt/"+part, halted)
+}
+
+// Suspend makes a store's programs hold still without ending one, their
+// connections open and silent, or lets them go on. Its part is REGION/STORE, in
+// the first region.
+func (c *Client) Suspend(ctx context.Context, part string, suspended bool) error {
+	return c.verb(ctx, "/suspend/"+part, suspended)
+}
+
 // Apply makes a region's cluster hold exactly these files, and waits until what
 // they describe is ready; if it is not in two minutes the error says why.
 func (c *Client) Apply(ctx context.Context, region string, files []File) error {

@@ -39,6 +39,8 @@ type Runner struct {
 	parts  []Part
 	notify func(Event)
 
+	halting sync.Mutex // one Halt at a time
+
 	mu      sync.Mutex
 	state   map[string]State
 	process map[string]*process.Process

@@ -56,7 +56,7 @@ type Config struct {
 	Data    string        // for what stays
 	LogDir  string
 	Attach  func(addr netip.Addr, machine *namespace.Set) error
-	Group   *cgroup.Group
+	Group   *cgroup.Group // its own; made when the part starts
 }
 
 // Access is what a client needs. The password is new at each start.
@@ -126,6 +126,9 @@ func (s *Server) Access() Access { return s.access }
 func (s *Server) path(inRoot string) string { return filepath.Join(s.config.Dir, "root", inRoot) }
 
 func (s *Server) prepare(ctx context.Context) error {
+	if err := s.config.Group.Make(); err != nil {
+		return err
+	}
 	if err := s.mount(); err != nil {
 		return err
 	}

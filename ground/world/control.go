@@ -45,6 +45,8 @@ type StoreStatus struct {
 	Name string `json:"name"`
 	Host string `json:"host"`
 	Note string `json:"note"`
+	// Suspended says that its programs hold still, their connections open.
+	Suspended bool `json:"suspended,omitempty"`
 }
 
 // Status answers at once.
@@ -54,7 +56,7 @@ func (w *World) Status() Status {
 		s.Regions = append(s.Regions, r.status())
 	}
 	for _, st := range w.stores {
-		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
+		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Suspended: st.isSuspended(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
 	}
 	return s
 }
@@ -94,6 +96,8 @@ type Order struct {
 //	POST /nodes/{node}/link     Order: plugged in or pulled out
 //	POST /zones/{region}/{zone}/link
 //	POST /kill/{part...}        SIGKILL to a program: of a part, or {node}/kubelet and so on
+//	POST /halt/{part...}        Order: a part's program killed and kept down, or started again
+//	POST /suspend/{part...}     Order: a store's programs held still, or going on
 //	POST /files/{region}        []File: what the cluster is to hold from now on
 //
 // A verb answers when it is done, and refuses while the ground starts. Errors are text.
@@ -155,6 +159,10 @@ func (w *World) serveControl() (*http.Server, error) {
 	mux.HandleFunc("POST /kill/{part...}", func(rw http.ResponseWriter, req *http.Request) {
 		answer(rw, w.kill(req.PathValue("part")))
 	})
+	verb("/halt/{part...}", func(ctx context.Context, req *http.Request, do bool) error {
+		return w.halt(ctx, req.PathValue("part"), do)
+	})
+	verb("/suspend/{part...}", func(_ context.Context, req *http.Request, do bool) error { return w.suspend(req.PathValue("part"), do) })
 	mux.HandleFunc("POST /files/{region}", func(rw http.ResponseWriter, req *http.Request) {
 		r, err := w.region(req.PathValue("region"))
 		if err != nil {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"sync"
 
 	"github.com/nines-ha/nines/ground/manifest"
 	"github.com/nines-ha/nines/ground/postgres"
+	"github.com/nines-ha/nines/internal/cgroup"
 )
 
 // store is a managed PostgreSQL in the first region, known to all.
@@ -16,11 +18,15 @@ type store struct {
 	part    string
 	address netip.Addr
 	server  *postgres.Server
+	group   *cgroup.Group // freezing it suspends the server
+
+	mu        sync.Mutex
+	suspended bool
 }
 
 func newStore(w *World, k int, name string) *store {
 	home := w.regions[0]
-	s := &store{name: name, part: home.spec.Name + "/" + name, address: home.plan.Managed(k)}
+	s := &store{name: name, part: home.spec.Name + "/" + name, address: home.plan.Managed(k), group: w.group.Child("stores").Child(name)}
 	s.server = postgres.New(postgres.Config{
 		Name:    name,
 		Region:  home.spec.Name,
@@ -31,7 +37,7 @@ func newStore(w *World, k int, name string) *store {
 		Data:    filepath.Join(w.spec.Dirs.Data, "stores", name),
 		LogDir:  w.spec.Dirs.Logs,
 		Attach:  home.attachPlatform,
-		Group:   w.group.Child("system"),
+		Group:   s.group,
 	})
 	return s
 }
