@@ -16,6 +16,7 @@ type steering struct {
 	zones  map[string]*zoneWay
 	index  map[Backend]int
 	next   int
+	nodes  map[int]string // by index, also of backends that left
 }
 
 type zoneWay struct {
@@ -28,7 +29,7 @@ func newSteering(router *namespace.Set, zones map[string]Zone) (*steering, error
 	if err != nil {
 		return nil, err
 	}
-	s := &steering{region: region, zones: map[string]*zoneWay{}, index: map[Backend]int{}, next: 1}
+	s := &steering{region: region, zones: map[string]*zoneWay{}, index: map[Backend]int{}, next: 1, nodes: map[int]string{}}
 	for name, zone := range zones {
 		w, err := newWay(zone.Router)
 		if err != nil {
@@ -49,8 +50,10 @@ func (b Backend) key() Backend { return Backend{Address: b.Address, Zone: b.Zone
 // backend before all others were used, so that a remembered flow of a backend
 // that left does not wake up at a stranger's.
 func (s *steering) add(backend Backend) error {
+	node := backend.Node
 	backend = backend.key()
-	if _, found := s.index[backend]; found {
+	if i, found := s.index[backend]; found {
+		s.nodes[i] = node
 		return nil
 	}
 	if len(s.index) >= maxBackends {
@@ -76,7 +79,7 @@ func (s *steering) add(backend Backend) error {
 	if err == nil && zone != nil {
 		err = zone.open(i)
 	}
-	s.index[backend] = i
+	s.index[backend], s.nodes[i] = i, node
 	if err != nil {
 		return errors.Join(fmt.Errorf("steer to %s: %w", backend.Address, err), s.remove(backend))
 	}

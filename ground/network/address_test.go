@@ -30,6 +30,11 @@ func TestPlanHasNoOverlap(t *testing.T) {
 		}
 		all = append(all, named{"backbone", world.Masked()})
 	}
+	world, clients := outsideCable()
+	if world.Masked() != clients.Masked() || world.Addr() == clients.Addr() {
+		t.Errorf("the cable outside joins %s and %s", world, clients)
+	}
+	all = append(all, named{"outside", world.Masked()}, named{"clients", Clients()})
 	for i, a := range all {
 		if !a.prefix.IsValid() || a.prefix != a.prefix.Masked() {
 			t.Errorf("%s %s is no network", a.name, a.prefix)
@@ -89,7 +94,7 @@ func TestVNetHasNoOverlap(t *testing.T) {
 func TestMACsDiffer(t *testing.T) {
 	seen := map[string]bool{}
 	for i := range 3 {
-		for kind := byte(1); kind <= 6; kind++ {
+		for kind := byte(1); kind <= 7; kind++ {
 			for z := range 3 {
 				for _, n := range []int{1, 2, MaxNodes, 256, 257} {
 					mac := (Plan{Index: i}).mac(kind, z, n)

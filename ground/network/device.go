@@ -154,6 +154,20 @@ func (h *host) route(to netip.Prefix, via netip.Addr) error {
 	return nil
 }
 
+// own makes every address of a network the host's, without listing them.
+func (h *host) own(p netip.Prefix) error {
+	lo, err := h.link.LinkByName("lo")
+	if err == nil {
+		err = h.link.RouteReplace(&netlink.Route{
+			LinkIndex: lo.Attrs().Index, Dst: ipNet(p), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("own %s: %w", p, err)
+	}
+	return nil
+}
+
 // onlink reaches a gateway that no subnet of the device covers.
 func (h *host) onlink(device string, gw netip.Addr) error {
 	l, err := h.link.LinkByName(device)

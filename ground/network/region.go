@@ -1,7 +1,7 @@
 // Package network is the cloud's network: a backbone, a router for each region,
 // a router and switch for each zone, and the cables of machines. Call New inside
 // the network namespace that is to be the backbone, AddRegion for each region,
-// then Attach machines. All of it lives in network namespaces and ends with the
+// AddOutside for clients, then Attach machines. All of it lives in network namespaces and ends with the
 // process. Where a packet cannot go it is lost in silence, as in Azure. It does
 // no address translation and no load balancing.
 package network
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"time"
 
 	"github.com/nines-ha/nines/internal/namespace"
 )
@@ -21,6 +22,7 @@ import (
 // Fabric is the backbone that joins regions and clients.
 type Fabric struct {
 	backbone *host
+	outside  *host // nil before AddOutside
 }
 
 // New makes the caller's network namespace the backbone.
@@ -49,7 +51,8 @@ type Region struct {
 
 type zone struct {
 	*host
-	cut bool
+	cut   bool
+	since time.Time // cut is what it is
 }
 
 // AddRegion builds the routers of a region and joins them to the backbone.
@@ -102,7 +105,7 @@ func (r *Region) addZone(z int) error {
 	up, down := r.Plan.uplink(z)
 	name := ZoneLink(z)
 	upMAC, downMAC := r.Plan.mac(3, z, 1), r.Plan.mac(3, z, 2)
-	r.zones = append(r.zones, &zone{host: h})
+	r.zones = append(r.zones, &zone{host: h, since: time.Now()})
 	return inOrder([]func() error{
 		func() error { return r.router.connect(name, upMAC, h, Uplink, downMAC) },
 		func() error { return r.router.address(name, up) },
@@ -203,6 +206,7 @@ func (r *Region) CutZone(ctx context.Context, z int, cut bool) error {
 	if zone.cut == cut {
 		return nil
 	}
+	began := time.Now()
 	rules := "table inet partition\ndelete table inet partition\n"
 	if cut {
 		rules = `table inet partition {
@@ -225,15 +229,19 @@ func (r *Region) CutZone(ctx context.Context, z int, cut bool) error {
 	if err := zone.nft(ctx, rules); err != nil {
 		return fmt.Errorf("cut zone %d: %w", z, err)
 	}
-	zone.cut = cut
+	zone.cut, zone.since = cut, began
+	if !cut {
+		zone.since = time.Now()
+	}
 	return nil
 }
 
-// ZoneCut says whether CutZone has cut zone z.
-func (r *Region) ZoneCut(z int) bool {
+// ZoneCut says whether CutZone has cut zone z, and since when that is so: from
+// the beginning of a cut, from the end of its mending.
+func (r *Region) ZoneCut(z int) (cut bool, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.zones[z-1].cut
+	return r.zones[z-1].cut, r.zones[z-1].since
 }
 
 func (h *host) nft(ctx context.Context, rules string) error {

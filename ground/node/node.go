@@ -68,6 +68,13 @@ type Node struct {
 	gone     chan struct{}
 	programs []*process.Process
 	frozen   bool
+
+	shown struct { // apart from mu, which is held as long as a machine boots
+		sync.Mutex
+		state string
+		pid   int
+		since time.Time
+	}
 }
 
 // New describes a machine that is off.
@@ -183,6 +190,7 @@ func (n *Node) boot(ctx context.Context) error {
 	if len(complaint) > 0 {
 		return errors.New(string(complaint))
 	}
+	n.show(running, time.Now())
 	// Only now that pid 1 has left it may the group hand controllers down.
 	return n.config.Group.Child(systemGroup).Make()
 }
@@ -283,6 +291,7 @@ func (n *Node) PowerOff(ctx context.Context) error {
 
 func (n *Node) off(ctx context.Context) error {
 	if n.machine != nil {
+		n.show(stopped, time.Now())
 		if n.frozen {
 			_ = n.config.Group.Freeze(false) // v1 kills a frozen process only once it thaws
 		}
@@ -303,16 +312,22 @@ func (n *Node) off(ctx context.Context) error {
 
 // Freeze stops every process of the machine without ending one, or lets them go
 // on: a machine that hangs, its connections open and silent.
-func (n *Node) Freeze(frozen bool) error {
+func (n *Node) Freeze(hang bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	began := time.Now()
 	if n.machine == nil {
 		return fmt.Errorf("%s is off", n.config.Name)
 	}
-	if err := n.config.Group.Freeze(frozen); err != nil {
+	if err := n.config.Group.Freeze(hang); err != nil {
 		return fmt.Errorf("freeze %s: %w", n.config.Name, err)
 	}
-	n.frozen = frozen
+	n.frozen = hang
+	if hang {
+		n.show(frozen, began)
+	} else {
+		n.show(running, time.Now())
+	}
 	return nil
 }
 
@@ -328,27 +343,42 @@ func (n *Node) Kill(program string) error {
 	return fmt.Errorf("%s runs no %s", n.config.Name, program)
 }
 
+// Look says "running", "frozen" or "stopped", the machine's pid 1 or 0, and since
+// when it is so: a loss counts from the beginning of the act, a return from its
+// end. It answers at once, also while the machine boots.
+func (n *Node) Look() (state string, pid int, since time.Time) {
+	n.shown.Lock()
+	defer n.shown.Unlock()
+	if n.shown.state == "" {
+		return stopped, 0, n.shown.since
+	}
+	return n.shown.state, n.shown.pid, n.shown.since
+}
+
+const stopped, frozen, running = "stopped", "frozen", "running"
+
+func (n *Node) show(state string, since time.Time) {
+	n.shown.Lock()
+	defer n.shown.Unlock()
+	if state == n.shown.state {
+		return
+	}
+	n.shown.state, n.shown.since, n.shown.pid = state, since, 0
+	if n.machine != nil && state != stopped {
+		n.shown.pid = n.machine.Process.Pid
+	}
+}
+
 // State says "running", "frozen" or "stopped".
 func (n *Node) State() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch {
-	case n.machine == nil:
-		return "stopped"
-	case n.frozen:
-		return "frozen"
-	}
-	return "running"
+	state, _, _ := n.Look()
+	return state
 }
 
 // PID is the machine's pid 1, 0 when it is off.
 func (n *Node) PID() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.machine == nil {
-		return 0
-	}
-	return n.machine.Process.Pid
+	_, pid, _ := n.Look()
+	return pid
 }
 
 // Wipe empties the disk of a machine that is off, as when it is replaced.

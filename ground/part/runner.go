@@ -43,6 +43,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	state   map[string]State
+	since   map[string]time.Time // of state
 	process map[string]*process.Process
 	begun   []string          // in the order they began to start
 	unready map[string]string // what a starting part's Ready last said
@@ -54,7 +55,7 @@ func NewRunner(parts []Part, notify func(Event)) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Runner{parts: ordered, notify: notify, state: map[string]State{}, process: map[string]*process.Process{}, unready: map[string]string{}}
+	r := &Runner{parts: ordered, notify: notify, state: map[string]State{}, since: map[string]time.Time{}, process: map[string]*process.Process{}, unready: map[string]string{}}
 	for _, p := range ordered {
 		r.state[p.Name] = Waiting
 	}
@@ -204,7 +205,9 @@ func tail(path string, lines int) string {
 func (r *Runner) set(name string, e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state[name] = e.State
+	if r.state[name] != e.State {
+		r.state[name], r.since[name] = e.State, time.Now()
+	}
 	e.Part = name
 	r.notify(e)
 }
@@ -260,6 +263,9 @@ type Status struct {
 	PID      int    `json:"pid,omitempty"`
 	Restarts int    `json:"restarts,omitempty"`
 	LogFile  string `json:"log,omitempty"`
+	// Since is when State became what it is, or the program's present life began
+	// or its last one ended, whichever is later.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Status lists all parts in their order.
@@ -268,7 +274,7 @@ func (r *Runner) Status() []Status {
 	defer r.mu.Unlock()
 	var list []Status
 	for _, p := range r.parts {
-		s := Status{Name: p.Name, State: r.state[p.Name], About: p.About}
+		s := Status{Name: p.Name, State: r.state[p.Name], About: p.About, Since: r.since[p.Name]}
 		if s.State == Starting {
 			s.Waits = r.unready[p.Name]
 		}
@@ -278,6 +284,9 @@ func (r *Runner) Status() []Status {
 		if child := r.process[p.Name]; child != nil {
 			s.PID = child.PID()
 			s.Restarts, _ = child.Restarts()
+			if lived := child.Since(); lived.After(s.Since) {
+				s.Since = lived
+			}
 		}
 		list = append(list, s)
 	}

@@ -26,6 +26,7 @@ type RegionStatus struct {
 	Name      string         `json:"name"`
 	APIServer string         `json:"apiServer"` // inside the ground
 	CutZones  []int          `json:"cutZones,omitempty"`
+	Zones     []ZoneStatus   `json:"zones"`
 	Nodes     []NodeStatus   `json:"nodes"`
 	Balancers []BalancerInfo `json:"balancers,omitempty"`
 }
@@ -38,13 +39,27 @@ type NodeStatus struct {
 	State   string `json:"state"` // running, frozen, stopped, deleted
 	Cut     bool   `json:"cut,omitempty"`
 	PID     int    `json:"pid,omitempty"` // of its pid 1, in the ground's pid namespace
+	// Since is when State and Cut became what they are; see Since of ZoneStatus.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// ZoneStatus is one zone and its link to everything else.
+type ZoneStatus struct {
+	Zone int    `json:"zone"`
+	Name string `json:"name"` // as in Kubernetes' labels
+	Cut  bool   `json:"cut,omitempty"`
+	// Since is when it became so. What is lost counts from the beginning of the
+	// act that took it, what is there from the end of the act that brought it.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // StoreStatus is one managed database.
 type StoreStatus struct {
 	Name string `json:"name"`
 	Host string `json:"host"`
-	Note string `json:"note"`
+	// Address is where it answers, inside the ground.
+	Address string `json:"address"`
+	Note    string `json:"note"`
 	// Suspended says that its programs hold still, their connections open.
 	Suspended bool `json:"suspended,omitempty"`
 }
@@ -56,7 +71,7 @@ func (w *World) Status() Status {
 		s.Regions = append(s.Regions, r.status())
 	}
 	for _, st := range w.stores {
-		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Suspended: st.isSuspended(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
+		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Address: st.address.String(), Suspended: st.isSuspended(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
 	}
 	return s
 }
@@ -66,17 +81,23 @@ func (r *region) status() RegionStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for z := 1; r.network != nil && z <= r.spec.Zones; z++ {
-		if r.network.ZoneCut(z) {
+		cut, since := r.network.ZoneCut(z)
+		if cut {
 			s.CutZones = append(s.CutZones, z)
 		}
+		s.Zones = append(s.Zones, ZoneStatus{Zone: z, Name: r.cloud.zone(z), Cut: cut, Since: since})
 	}
 	for _, m := range r.nodes {
-		n := NodeStatus{Name: m.name, Zone: m.zone, Address: m.address.String(), State: "stopped", Cut: m.cut}
+		n := NodeStatus{Name: m.name, Zone: m.zone, Address: m.address.String(), State: "stopped", Cut: m.cut, Since: m.since}
 		switch {
 		case m.deleted:
 			n.State = "deleted"
 		case m.Node != nil:
-			n.State, n.PID = m.State(), m.PID()
+			var since time.Time
+			n.State, n.PID, since = m.Look()
+			if since.After(n.Since) {
+				n.Since = since
+			}
 		}
 		s.Nodes = append(s.Nodes, n)
 	}
@@ -88,7 +109,8 @@ type Order struct {
 	Do bool `json:"do"`
 }
 
-// serveControl answers on the control socket: GET /status, and the verbs
+// serveControl answers on the control socket: GET /status, GET /networks,
+// GET /flows/{region}, and the verbs
 //
 //	POST /nodes/{node}/power    Order: on or off, as a power cut
 //	POST /nodes/{node}/machine  Order: created anew or deleted with its disk
@@ -107,6 +129,8 @@ func (w *World) serveControl() (*http.Server, error) {
 		rw.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(rw).Encode(w.Status())
 	})
+	mux.HandleFunc("GET "+Networks, w.handNetworks)
+	mux.HandleFunc("GET /flows/{region}", w.answerFlows)
 	verb := func(pattern string, f func(ctx context.Context, req *http.Request, do bool) error) {
 		mux.HandleFunc("POST "+pattern, func(rw http.ResponseWriter, req *http.Request) {
 			var o Order
@@ -253,11 +277,18 @@ func (w *World) machine(name string) (*region, *machine, error) {
 }
 
 func (r *region) link(m *machine, plugged bool) error {
+	began := time.Now()
 	if err := r.network.CutNode(m.zone, m.n, !plugged); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m.cut == plugged { // it turns
+		m.since = began
+		if plugged {
+			m.since = time.Now()
+		}
+	}
 	m.cut = !plugged
 	return nil
 }

@@ -68,7 +68,9 @@ func (w *World) buildNetwork(context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.fabric = fabric
+	if err := fabric.AddOutside(); err != nil {
+		return err
+	}
 	for _, r := range w.regions {
 		built, err := fabric.AddRegion(r.plan, r.spec.Zones)
 		if err != nil {
@@ -78,6 +80,7 @@ func (w *World) buildNetwork(context.Context) error {
 		r.network = built
 		r.mu.Unlock()
 	}
+	w.fabric.Store(fabric)
 	return nil
 }
 

@@ -61,6 +61,7 @@ type machine struct {
 	instance int
 	cut      bool
 	deleted  bool
+	since    time.Time // cut and deleted are what they are
 }
 
 func newRegion(w *World, index int, spec Region) *region {
@@ -385,7 +386,7 @@ func (r *region) remove(ctx context.Context, m *machine) error {
 			return err
 		}
 	}
-	m.Node, m.deleted = nil, true
+	m.Node, m.deleted, m.since = nil, true, time.Now()
 	return nil
 }
 

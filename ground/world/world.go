@@ -28,7 +28,7 @@ type World struct {
 	spec     Spec
 	engines  *engine.Builder
 	group    *cgroup.Group
-	fabric   *network.Fabric
+	fabric   atomic.Pointer[network.Fabric] // nil before the network stands
 	images   *images
 	regions  []*region
 	stores   []*store

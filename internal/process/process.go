@@ -63,7 +63,8 @@ type Process struct {
 	once sync.Once
 
 	mu       sync.Mutex
-	pid      int // 0 between two lives
+	pid      int       // 0 between two lives
+	since    time.Time // of pid
 	restarts int
 	last     error
 }
@@ -120,7 +121,7 @@ func (p *Process) launch() (*exec.Cmd, error) {
 		return nil, fmt.Errorf("start %s: %w\ncommand: %s", s.Name, err, s.Command())
 	}
 	p.mu.Lock()
-	p.pid = cmd.Process.Pid
+	p.pid, p.since = cmd.Process.Pid, time.Now()
 	p.mu.Unlock()
 	return cmd, nil
 }
@@ -133,7 +134,7 @@ func (p *Process) supervise(cmd *exec.Cmd) {
 			err = errors.New("exit status 0")
 		}
 		p.mu.Lock()
-		p.pid, p.last = 0, err
+		p.pid, p.since, p.last = 0, time.Now(), err
 		p.mu.Unlock()
 		select {
 		case <-p.stop:
@@ -208,6 +209,13 @@ func (p *Process) PID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pid
+}
+
+// Since is when the child's present life began, or its last one ended.
+func (p *Process) Since() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.since
 }
 
 // Restarts counts how often the child was started again, and gives the reason
