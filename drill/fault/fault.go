@@ -7,6 +7,8 @@ package fault
 
 import (
 	"context"
+	"fmt"
+	"sync"
 
 	"k8s.io/client-go/kubernetes"
 
@@ -40,7 +42,9 @@ type Fault struct {
 	Ground bool      // it needs a proving ground
 	Self   bool      // it heals by itself, by what the platform does
 
-	prepare func(ctx context.Context, s *Site) (*Injection, error)
+	nodes, zones int // that there must be
+	store        bool
+	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 
 // An Injection is a fault with its victims chosen. Nothing has happened yet.
@@ -50,18 +54,73 @@ type Injection struct {
 
 	// before makes the state in which the fault can happen at all, before the
 	// steady state is measured: for zone-return, the zone that is away.
-	before func(ctx context.Context, tell func(record.Event)) error
-	inject func(ctx context.Context, tell func(record.Event)) error
+	before action
+	inject action
+}
+
+// An action does things and tells of each before it begins, or as soon as it is
+// known to have happened.
+type action func(ctx context.Context, tell func(record.Event)) error
+
+// Available says in one sentence why the fault cannot happen at a site, or nil.
+func (f Fault) Available(s *Site) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookWait)
+	defer cancel()
+	_, err := f.look(ctx, s)
+	return err
+}
+
+// Prepare chooses the victims. It touches nothing.
+func (f Fault) Prepare(ctx context.Context, s *Site) (*Injection, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	sc, err := f.look(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	i, err := f.prepare(ctx, sc)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %s: %w", f.Name, err)
+	}
+	return i, nil
+}
+
+// Before makes the state that the fault starts from; most start from order and
+// do nothing here. It returns when that state is there, or when ctx ends.
+func (i *Injection) Before(ctx context.Context, tell func(record.Event)) error {
+	return i.before.run(ctx, tell)
+}
+
+// Inject does what Touches said and returns when all of it is done: pods are
+// gone, a rollout is complete. When ctx ends before, what was done stays done,
+// and Heals undo it. tell is called from one goroutine at a time, before what it
+// tells of takes effect; when a thing lasts for a time, also when it is over.
+func (i *Injection) Inject(ctx context.Context, tell func(record.Event)) error {
+	return i.inject.run(ctx, tell)
+}
+
+func (a action) run(ctx context.Context, tell func(record.Event)) error {
+	if a == nil {
+		return nil
+	}
+	var one sync.Mutex
+	return a(ctx, func(e record.Event) {
+		one.Lock()
+		defer one.Unlock()
+		tell(e)
+	})
 }
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, uncordon, scale, apply
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, uncordon, autoscale, scale, apply
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`
+	Part      string        `json:"part,omitempty"` // of the ground, "westeurope/apiserver"
 	Namespace string        `json:"namespace,omitempty"`
 	Name      string        `json:"name,omitempty"`
-	Replicas  int32         `json:"replicas,omitempty"`
+	Least     int32         `json:"least,omitempty"`    // of an autoscaler
+	Replicas  int32         `json:"replicas,omitempty"` // of a Deployment; at most, of an autoscaler
 	Files     []ground.File `json:"files,omitempty"`
 }

@@ -1,0 +1,118 @@
+package fault
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// All are the faults there are, in the order in which a suite runs them.
+func All() []Fault {
+	return []Fault{
+		{
+			Name: "pod-kill", Self: true, prepare: podKill,
+			About: [2]string{
+				"deletes one ready pod of the service with no grace period",
+				"stands for a container that is killed: out of memory, a crash, a chaos tool",
+			},
+		},
+		{
+			Name: "node-loss", Ground: true, nodes: 2, prepare: nodeLoss,
+			About: [2]string{
+				"cuts the power of a node that runs a pod of the service",
+				"stands for a host that fails: nothing is told, packets to it are lost",
+			},
+		},
+		{
+			Name: "node-hang", Ground: true, nodes: 2, prepare: nodeHang,
+			About: [2]string{
+				"freezes every process of a node that runs a pod of the service",
+				"stands for a kernel or disk that hangs: connections stay open and silent",
+			},
+		},
+		{
+			Name: "node-drain", nodes: 2, prepare: nodeDrain,
+			About: [2]string{
+				"cordons nodes, two at once where there are three, and evicts their pods within the disruption budgets",
+				"stands for an upgrade of the nodes, of two pools at the same time",
+			},
+		},
+		{
+			Name: "zone-loss", Ground: true, nodes: 2, zones: 2, prepare: zoneLoss,
+			About: [2]string{
+				"cuts the power of every node of a zone at once",
+				"stands for a data centre that loses power",
+			},
+		},
+		{
+			Name: "zone-partition", Ground: true, nodes: 2, zones: 2, prepare: zonePartition,
+			About: [2]string{
+				"cuts a zone off from everything outside it, while all in it goes on running",
+				"stands for a data centre whose network fails",
+			},
+		},
+		{
+			Name: "zone-return", Ground: true, nodes: 2, zones: 2, prepare: zoneReturn,
+			About: [2]string{
+				"takes a zone away, waits until the platform has moved on, then gives it back under load",
+				"stands for a data centre that comes back: what returns must not hurt what serves",
+			},
+		},
+		{
+			Name: "rolling-restart", Self: true, prepare: rollingRestart,
+			About: [2]string{
+				"replaces every pod of the service in turn, as \"kubectl rollout restart\" does",
+				"stands for a release",
+			},
+		},
+		{
+			Name: "scale-down", prepare: scaleDown,
+			About: [2]string{
+				"removes a third of the service's replicas, one at least",
+				"stands for an autoscaler after the peak",
+			},
+		},
+		{
+			Name: "apiserver-loss", Ground: true, prepare: apiserverLoss,
+			About: [2]string{
+				"kills the region's API server and keeps it down for 20 s",
+				"stands for a control plane that is away: the data path must not need it",
+			},
+		},
+		{
+			Name: "database-restart", Ground: true, Self: true, store: true, prepare: databaseRestart,
+			About: [2]string{
+				"kills the database server, which recovers and starts again by itself",
+				"stands for a crash, or a failover, of the managed database",
+			},
+		},
+		{
+			Name: "database-stall", Ground: true, store: true, prepare: databaseStall,
+			About: [2]string{
+				"makes the database hold still for 8 s, its connections open and silent",
+				"stands for storage that stalls: only deadlines end the waiting",
+			},
+		},
+	}
+}
+
+// Find is the fault of that name.
+func Find(name string) (Fault, error) {
+	var names []string
+	best, near := "", 4 // farther is not meant
+	for _, f := range All() {
+		if f.Name == name {
+			return f, nil
+		}
+		names = append(names, f.Name)
+		if d := levenshtein.ComputeDistance(name, f.Name); d < near {
+			best, near = f.Name, d
+		}
+	}
+	if best != "" {
+		return Fault{}, fmt.Errorf("there is no fault %q; did you mean %q", name, best)
+	}
+	return Fault{}, fmt.Errorf("there is no fault %q; there are: %s", name, strings.Join(slices.Sorted(slices.Values(names)), ", "))
+}
