@@ -131,9 +131,10 @@ type Phase struct {
 type Request struct {
 	ID        string        `json:"id"` // also sent as X-Request-Id
 	Client    int           `json:"client"`
-	Op        string        `json:"op"`        // write, read, range
-	Scheduled time.Duration `json:"scheduled"` // latency counts from here
-	Taken     time.Duration `json:"taken"`     // the generator took it up: later than Scheduled means that it was behind
+	Op        string        `json:"op"`               // write, read, range
+	Scheduled time.Duration `json:"scheduled"`        // latency counts from here
+	Taken     time.Duration `json:"taken"`            // the generator took it up: later than Scheduled means that it was behind
+	Waited    time.Duration `json:"waited,omitempty"` // after Taken, because all connections of the client were busy
 	Sent      time.Duration `json:"sent,omitempty"`
 	First     time.Duration `json:"first,omitempty"` // first byte of the answer
 	Done      time.Duration `json:"done"`            // answered, failed or given up

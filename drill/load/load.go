@@ -7,6 +7,9 @@ package load
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -21,12 +24,17 @@ type Config struct {
 	Schedule Schedule      // when requests are due
 	Deadline time.Duration // of a request, from its scheduled time
 	Connect  time.Duration // a connection attempt is given up after this
-	Traffic  Traffic
-	Seed     uint64
-	Started  time.Time // instants are told relative to it
+	// Connections is how many a client opens at most. 0: so many that its share of
+	// the rate can be in flight for a whole deadline, and four at least.
+	Connections int
+	Traffic     Traffic
+	Seed        uint64
+	Started     time.Time // instants are told relative to it
 
-	// Tell hears of each request when it is done, from one goroutine. Second is
-	// called once a second from the same goroutine; it may be nil.
+	// Tell hears of each request soon after it is done, from one goroutine, and may
+	// keep it. When it is slower than the load, requests are taken up late: none is
+	// lost, and the lag shows. Second is called once a second from the same
+	// goroutine; it may be nil.
 	Tell   func(*record.Request)
 	Second func(record.Second)
 }
@@ -34,7 +42,8 @@ type Config struct {
 // Traffic makes requests and understands answers. It is called from many
 // goroutines at once, but never at once for the same client.
 type Traffic interface {
-	// Next fills in the next request of a client.
+	// Next fills in the next request of a client. It is called when the request has
+	// its connection, or is known to get none: in the order in which they are sent.
 	Next(client int, out *Request)
 	// Answered reads a whole answer to a request that Next made, and completes
 	// what the record says of it: Write.Acknowledged, Read, and for an answer
@@ -61,6 +70,18 @@ const (
 	Poisson  Arrivals = "poisson"  // independently of each other
 )
 
+// A Summary counts what was done. Answered, Failed and NotSent add up to
+// Scheduled.
+type Summary struct {
+	Scheduled int
+	Answered  int           // whole, right, and with a status below 400
+	Failed    int           // sent or tried, but not so answered
+	NotSent   int           // by the generator's own fault
+	Lag       time.Duration // the worst Taken - Scheduled
+	Opened    int           // connections that were established
+	Stale     int           // idle connections that were found closed before they were used
+}
+
 // A Schedule is stages, one after the other.
 type Schedule struct {
 	Arrivals Arrivals
@@ -71,4 +92,50 @@ type Schedule struct {
 type Stage struct {
 	Rate   float64 // requests a second
 	Length time.Duration
+}
+
+// limits of what a run holds at once, whatever is asked of it.
+const (
+	mostInFlight = 32768
+	mostUntold   = 65536
+	mostBody     = 1 << 20 // bytes of an answer
+	mostHeader   = 8 << 10
+	mostDetail   = 200 // bytes
+	idleLife     = time.Minute
+)
+
+func (c *Config) check() error {
+	switch {
+	case c.Dial == nil || c.Traffic == nil || c.Tell == nil:
+		return errors.New("load needs Dial, Traffic and Tell")
+	case c.Clients < 1:
+		return fmt.Errorf("%d clients cannot send anything: set at least 1", c.Clients)
+	case c.Deadline <= 0 || c.Connect <= 0:
+		return fmt.Errorf("deadline %s and connect timeout %s must be positive", c.Deadline, c.Connect)
+	case c.Started.IsZero():
+		return errors.New("load needs the time that instants are relative to")
+	case c.Connections < 0:
+		return fmt.Errorf("%d connections a client: set 0 to have it derived", c.Connections)
+	}
+	return c.Schedule.check()
+}
+
+// flightLimit is how many requests can be on their way at once without anything
+// being wrong with the generator: all that are due within a deadline, and what
+// chance adds.
+func (c *Config) flightLimit() int {
+	within := c.Schedule.highest() * c.Deadline.Seconds()
+	return int(min(within+6*math.Sqrt(within)+64, mostInFlight))
+}
+
+func (c *Config) connectionLimit() int {
+	if c.Connections > 0 {
+		return c.Connections
+	}
+	share := c.Schedule.highest() * c.Deadline.Seconds() / float64(c.Clients)
+	return 3 + int(math.Ceil(min(share, mostInFlight)))
+}
+
+func (c *Config) untoldLimit() int {
+	return int(min(max(256, c.Schedule.highest()), mostUntold))
 }

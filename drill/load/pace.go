@@ -1,0 +1,81 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A pace lets its one user sleep.
+type pace interface {
+	sleep(ctx context.Context, d time.Duration) error
+	close()
+}
+
+// timer is a pace that is exact to the kernel's fifty microseconds. time.Sleep
+// wakes at whole milliseconds of epoll, which is too coarse for latencies that
+// count from the scheduled time.
+type timer struct {
+	file   *os.File
+	number int
+	buffer [8]byte
+	forget func() bool // that ctx wakes it
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func newTimer(ctx context.Context) (*timer, error) {
+	number, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a timer: %w", err)
+	}
+	t := &timer{file: os.NewFile(uintptr(number), "timer"), number: number}
+	t.forget = context.AfterFunc(ctx, t.wake)
+	return t, nil
+}
+
+// wake ends the sleep that is under way, and all later ones.
+func (t *timer) wake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.ended = true
+		_ = t.set(1)
+	}
+}
+
+func (t *timer) set(d time.Duration) error {
+	return unix.TimerfdSettime(t.number, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}, nil)
+}
+
+func (t *timer) sleep(ctx context.Context, d time.Duration) error {
+	if d > 0 {
+		t.mu.Lock()
+		if t.ended {
+			t.mu.Unlock()
+			return context.Cause(ctx)
+		}
+		err := t.set(d)
+		t.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("set the timer: %w", err)
+		}
+		if _, err := t.file.Read(t.buffer[:]); err != nil {
+			return fmt.Errorf("wait for the timer: %w", err)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (t *timer) close() {
+	t.forget()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	_ = t.file.Close()
+}
