@@ -36,6 +36,8 @@ type statements struct {
 	held    string // $1 vin, $2 times
 	upsert  string // $1 vehicle, $2 times, $3... one array a column
 	track   string // $1 vin, $2 from, $3 before, $4 limit
+
+	everything string // $1 vins
 }
 
 func newStatements() statements {
@@ -54,15 +56,16 @@ func newStatements() statements {
 	s.upsert = "INSERT INTO sample (vehicle_id, time_ns, " + list + ") SELECT $1, * FROM unnest($2::bigint[], " + strings.Join(arrays, ", ") +
 		") ON CONFLICT (vehicle_id, time_ns) DO UPDATE SET " + strings.Join(keep, ", ")
 	s.track = "SELECT time_ns, " + list + " FROM sample WHERE vehicle_id = (SELECT id FROM vehicle WHERE vin = $1) AND time_ns >= $2 AND time_ns < $3 ORDER BY time_ns LIMIT $4"
+	s.everything = "SELECT vin, time_ns, " + list + " FROM sample JOIN vehicle ON id = vehicle_id WHERE vin = ANY($1::text[]) ORDER BY vin, time_ns"
 	return s
 }
 
-// scan reads time_ns and every column of a row into a sample.
-func (s statements) scan(row interface{ Scan(...any) error }) (Sample, error) {
+// scan reads what comes first in a row, time_ns, and every column into a sample.
+func (s statements) scan(row interface{ Scan(...any) error }, first ...any) (Sample, error) {
 	var at int64
 	values := make([]*float64, len(s.columns))
-	into := make([]any, 0, len(values)+1)
-	into = append(into, &at)
+	into := make([]any, 0, len(first)+1+len(values))
+	into = append(append(into, first...), &at)
 	for i := range values {
 		into = append(into, &values[i])
 	}
