@@ -70,7 +70,7 @@ func (b *book) tell(e record.Event, when instant) {
 		seen := b.Started.Add(e.Seen)
 		// What lies before the last turn dates another one: a node that is ready
 		// again because it was uncordoned still tells when its kubelet came.
-		if !(when.whole && when.Unix() == seen.Unix()) && at < e.Seen && !(known && when.whole && at < last.at) {
+		if !(when.whole && when.Unix() == seen.Unix()) && at < e.Seen && !(known && when.whole && at+time.Second <= last.at) {
 			e.At = at
 		}
 	}
