@@ -5,6 +5,10 @@
 // first thing in its main. The package takes files, not descriptions: what runs
 // on the ground is not its business.
 //
+// Load comes from outside all regions: Client.Outside opens the network of the
+// clients, each with an address of its own. Client.Flows says which machine the
+// load balancer chose for them.
+//
 // Experimental: names may still change.
 package ground
 

@@ -24,7 +24,8 @@ type book struct {
 	world      ground.WorldStatus
 	trouble    error // of the last look at the ground
 	looked     time.Time
-	restarts   map[string]int // of parts
+	restarts   map[string]int  // of parts
+	unheard    map[string]bool // sources whose stream has broken off
 
 	last  map[thing]told
 	queue []record.Event
@@ -40,7 +41,7 @@ type told struct {
 func newBook(c Config, hasGround bool) *book {
 	return &book{
 		Config: c, hasGround: hasGround, pods: map[string]*pod{}, nodes: map[string]node{}, slices: map[string]map[string]endpoint{},
-		endpoints: map[string]endpoint{}, backends: map[string]backend{}, last: map[thing]told{}, restarts: map[string]int{},
+		endpoints: map[string]endpoint{}, backends: map[string]backend{}, last: map[thing]told{}, restarts: map[string]int{}, unheard: map[string]bool{},
 	}
 }
 

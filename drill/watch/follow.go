@@ -76,7 +76,12 @@ func (w *Watch) resume(ctx context.Context, s source, version string) error {
 	watcher, err := toolswatch.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (kwatch.Interface, error) {
 			options.TimeoutSeconds = &again
-			return s.watch(ctx, options)
+			stream, err := s.watch(ctx, options)
+			if err != nil {
+				return nil, err
+			}
+			w.hear(s.name, true)
+			return &heard{stream, func() { w.hear(s.name, false) }}, nil
 		},
 	})
 	if err != nil {
@@ -102,6 +107,25 @@ func (w *Watch) resume(ctx context.Context, s source, version string) error {
 		}
 	}
 	return nil
+}
+
+// heard tells when a stream ends, so that an old view is not taken for order.
+type heard struct {
+	kwatch.Interface
+	ended func()
+}
+
+func (h *heard) Stop() {
+	h.ended()
+	h.Interface.Stop()
+}
+
+func (w *Watch) hear(source string, now bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.book.unheard[source] = !now
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 // silent keeps what client-go would log to the process's standard error.

@@ -41,13 +41,13 @@ func (w *Watch) Unsteady() []string {
 }
 
 // Await returns when a look at everything, begun after the call, finds nothing
-// that is not in order. Its error says what was not when ctx ended.
+// that is not in order, and no stream of the API server is broken off. Its error says what was not when ctx ended.
 func (w *Watch) Await(ctx context.Context) error {
 	began := time.Now()
 	for {
 		w.mu.Lock()
 		changed := w.changed
-		fresh := !w.book.asked.Before(began) && (!w.book.hasGround || !w.book.looked.Before(began))
+		fresh := w.book.hearsAll() && !w.book.asked.Before(began) && (!w.book.hasGround || !w.book.looked.Before(began))
 		unsteady := w.book.unsteady()
 		w.mu.Unlock()
 		if fresh && len(unsteady) == 0 {
@@ -62,6 +62,15 @@ func (w *Watch) Await(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", strings.Join(unsteady, "; "), ctx.Err())
 		}
 	}
+}
+
+func (b *book) hearsAll() bool {
+	for _, unheard := range b.unheard {
+		if unheard {
+			return false
+		}
+	}
+	return true
 }
 
 func (b *book) unsteady() []string {
