@@ -1,0 +1,127 @@
+package twin
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"sigs.k8s.io/yaml"
+
+	"github.com/nines-ha/nines/ground"
+)
+
+// patches are strategic merge patches, a file a twin: each document names the
+// kind of an object of the service and the fields that change; SERVICE stands
+// for the service's name. A twin that the description alone makes has none.
+//
+//go:embed patches/*.yaml
+var patches embed.FS
+
+// A patch is one document. What the API removes by the directive delete, this
+// package removes from the files.
+type patch struct {
+	kind   string
+	remove bool
+	json   []byte
+}
+
+// Patch gives the files of a region with the mistake in the objects of the
+// service. The files must be those of the edited system. It is an error if there
+// is nothing to change.
+func (t Twin) Patch(files []ground.File, service string) ([]ground.File, error) {
+	list, err := t.patches(service)
+	if err != nil {
+		return nil, err
+	}
+	patched := append([]ground.File(nil), files...)
+	for _, p := range list {
+		i, err := find(patched, p.kind, service)
+		if err != nil {
+			return nil, fmt.Errorf("twin %s: %w", t.Name, err)
+		}
+		if i < 0 {
+			return nil, fmt.Errorf("twin %s: no file holds a %s %s that could be changed: the mistake may be in the description already", t.Name, p.kind, service)
+		}
+		if p.remove {
+			patched = append(patched[:i:i], patched[i+1:]...)
+			continue
+		}
+		body, err := p.apply(patched[i].Body)
+		if err != nil {
+			return nil, fmt.Errorf("twin %s: %s: %w", t.Name, patched[i].Path, err)
+		}
+		patched[i].Body = append([]byte("# Twin "+t.Name+" of nines: wrong on purpose, for a drill to refute.\n"), body...)
+	}
+	return patched, nil
+}
+
+func (t Twin) patches(service string) ([]patch, error) {
+	body, err := patches.ReadFile("patches/" + t.Name + ".yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list []patch
+	for document := range strings.SplitSeq(strings.ReplaceAll(string(body), "SERVICE", service), "\n---\n") {
+		var head struct {
+			Kind      string `json:"kind"`
+			Directive string `json:"$patch"`
+		}
+		json, err := yaml.YAMLToJSONStrict([]byte(document))
+		if err == nil {
+			err = yaml.Unmarshal(json, &head)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("twin %s: its patch: %w", t.Name, err)
+		}
+		list = append(list, patch{head.Kind, head.Directive == "delete", json})
+	}
+	return list, nil
+}
+
+// find is the place of the file that holds an object; -1: none does.
+func find(files []ground.File, kind, name string) (int, error) {
+	for i, f := range files {
+		var head struct {
+			Kind     string `json:"kind"`
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+		}
+		if err := yaml.Unmarshal(f.Body, &head); err != nil {
+			return 0, fmt.Errorf("read %s: %w", f.Path, err)
+		}
+		if head.Kind == kind && head.Metadata.Name == name {
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+func (p patch) apply(body []byte) ([]byte, error) {
+	kinds := map[string]any{"Deployment": appsv1.Deployment{}, "PodDisruptionBudget": policyv1.PodDisruptionBudget{}}
+	kind, ok := kinds[p.kind]
+	if !ok {
+		return nil, fmt.Errorf("a %s is not patched here", p.kind)
+	}
+	before, err := yaml.YAMLToJSON(body)
+	if err != nil {
+		return nil, err
+	}
+	after, err := strategicpatch.StrategicMergePatch(before, p.json, kind)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(before, after) {
+		return nil, errors.New("the patch changes nothing: the mistake may be in the description already")
+	}
+	return yaml.JSONToYAML(after)
+}

@@ -1,0 +1,208 @@
+// Package twin holds systems with one known mistake each, so that the drills have
+// something that they must refute. Find a Twin, Edit the system, render it, Patch
+// the files, apply them, wait for Settle, and drill: the system as it is and then
+// the twin, both by the promise that is made for the system as it is. Proven says
+// whether the drill found the mistake, and for its own reason. The package applies
+// nothing and runs nothing.
+package twin
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/modfile"
+
+	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/system"
+)
+
+// A Twin is a system with one mistake.
+type Twin struct {
+	Name    string
+	About   string   // what is wrong, and who does that
+	Changes []string // what is changed, in words
+	Drill   string   // in which it is proven
+	Also    []string // others that have to refute it
+	Claim   string   // that must be refuted, and that holds for the system as it is
+	Cause   string   // that explains most of what went wrong; "": any
+	Source  string   // the known-bad program, relative to the root of the repository; "": the service's own
+
+	// Settle is how long after it was applied the twin serves at all. Nothing
+	// else says so, where the mistake is that nobody is asked.
+	Settle time.Duration
+
+	edit func(*system.Service)
+}
+
+// All are the twins there are.
+func All() []Twin {
+	return []Twin{{
+		Name:  "no-drain",
+		About: "a replica ends when it is told to, not when everyone knows that it leaves: what a container does that nobody taught to leave",
+		Changes: []string{
+			"no sleep before the end (preStop is removed)",
+			"no time in which a leaving replica goes on serving (DRAIN_DELAY=0s)",
+			"one second for requests that have begun (SHUTDOWN_TIMEOUT=1s)",
+		},
+		Drill: "rolling-restart", Also: []string{"scale-down", "node-drain"},
+		Claim: "failed", Cause: claim.PodEnded,
+	}, {
+		Name:  "lying-readiness",
+		About: "a replica counts as ready while it warms up: what is deployed without probes, or with one that looks at the wrong thing",
+		Changes: []string{
+			"no startup probe and no readiness probe",
+			"a rollout does not wait for a replica to stay ready (minReadySeconds is removed)",
+			"the program warms up for 25 seconds before it listens (fleet/twin/late)",
+		},
+		Drill: "rolling-restart",
+		Claim: "failed", Cause: claim.NotServing,
+		Source: "fleet/twin/late", Settle: 30 * time.Second,
+	}, {
+		Name:  "one-replica",
+		About: "one replica, which never fails until it does: how most services begin",
+		Changes: []string{
+			"one replica in place of several, and no budget of disruptions, which would be of no use to it",
+		},
+		Drill: "pod-kill",
+		Claim: "availability", Cause: claim.NoEndpoint,
+		edit: func(s *system.Service) { s.Scale.Replicas = system.Range{Min: 1, Max: 1} },
+	}, {
+		Name:  "one-zone",
+		About: "all replicas in one zone: what is kept near its data, or bound to a disk of one zone",
+		Changes: []string{
+			"replicas are not spread over zones and nodes",
+			"every replica must be in the zone of the others",
+		},
+		Drill: "zone-loss",
+		Claim: "capacity", Cause: claim.NoEndpoint,
+	}, {
+		Name:  "no-pdb",
+		About: "nothing says how many replicas maintenance may take at once: what is left out because upgrades went well so far",
+		Changes: []string{
+			"no budget of disruptions (the PodDisruptionBudget is removed)",
+		},
+		Drill: "node-drain",
+		Claim: "capacity",
+	}, {
+		Name:  "memory-only",
+		About: "a write is acknowledged when it is in memory and stored later: what makes a benchmark fast",
+		Changes: []string{
+			"the program answers a write at once and stores it three seconds later (fleet/twin/memory)",
+		},
+		Drill: "pod-kill", Also: []string{"node-loss"},
+		Claim:  "writes",
+		Source: "fleet/twin/memory",
+	}, {
+		Name:  "no-deadline",
+		About: "a request may take as long as it takes, and any number at once: what a web framework does that nobody configured",
+		Changes: []string{
+			"the program gives requests no deadline and no limit of how many run at once (fleet/twin/patient)",
+		},
+		Drill:  "database-stall",
+		Claim:  "answer",
+		Source: "fleet/twin/patient",
+	}, {
+		Name:  "pool-too-small",
+		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
+		Changes: []string{
+			"a replica asks for " + half + " of CPU, so that a node of two cores has room for one",
+		},
+		Drill: "node-loss",
+		Claim: "restored",
+		edit:  func(s *system.Service) { s.Resources.CPU = half },
+	}}
+}
+
+// half is a little more than half of what a node of a ground promises, which is
+// two cores on any machine that has them. The rest of the second half is room
+// for what else runs on a node.
+const half = "1100m"
+
+// Find is the twin of that name.
+func Find(name string) (Twin, error) {
+	var names []string
+	for _, t := range All() {
+		if t.Name == name {
+			return t, nil
+		}
+		names = append(names, t.Name)
+	}
+	return Twin{}, fmt.Errorf("there is no twin %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// Edit gives the system with what the description can say of the mistake. The
+// system itself stays as it is.
+func (t Twin) Edit(sys *system.System, service string) (*system.System, error) {
+	twin := *sys
+	twin.Services = slices.Clone(sys.Services)
+	i := slices.IndexFunc(twin.Services, func(s system.Service) bool { return string(s.Name) == service })
+	if i < 0 {
+		return nil, fmt.Errorf("twin %s: %s describes no service %q", t.Name, sys.File, service)
+	}
+	s := &twin.Services[i]
+	if t.edit != nil {
+		t.edit(s)
+		if reflect.DeepEqual(*s, sys.Services[i]) {
+			return nil, fmt.Errorf("twin %s: service %s is described with this mistake already", t.Name, service)
+		}
+	}
+	if t.Source != "" {
+		source, err := replace(sys, *s, t.Source)
+		if err != nil {
+			return nil, fmt.Errorf("twin %s: %w", t.Name, err)
+		}
+		s.Source, s.Image = source, ""
+	}
+	return &twin, nil
+}
+
+const (
+	module  = "github.com/nines-ha/nines"
+	vehicle = "fleet/vehicle" // whose twins the known-bad programs are
+)
+
+// replace is the folder of a known-bad program in place of a service's own.
+func replace(sys *system.System, s system.Service, program string) (system.Source, error) {
+	if s.Source == "" {
+		return "", fmt.Errorf("it is a changed %s, and service %s is an image; describe it by its source to prove this", vehicle, s.Name)
+	}
+	own, err := filepath.Abs(sys.Folder(s))
+	if err != nil {
+		return "", err
+	}
+	root, err := repository(own)
+	if err != nil {
+		return "", err
+	}
+	if own != filepath.Join(root, filepath.FromSlash(vehicle)) {
+		return "", fmt.Errorf("it is a changed %s, and service %s is built from %s", vehicle, s.Name, s.Source)
+	}
+	from, err := filepath.Abs(filepath.Dir(sys.File))
+	if err != nil {
+		return "", err
+	}
+	relative, err := filepath.Rel(from, filepath.Join(root, filepath.FromSlash(program)))
+	return system.Source(filepath.ToSlash(relative)), err
+}
+
+// repository is the root of the repository of nines that a folder is in.
+func repository(folder string) (string, error) {
+	for dir := folder; ; dir = filepath.Dir(dir) {
+		body, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		switch {
+		case err == nil && modfile.ModulePath(body) == module:
+			return dir, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case dir == filepath.Dir(dir):
+			return "", fmt.Errorf("its program is in the repository of nines, and %s is not; take the description from there", folder)
+		}
+	}
+}

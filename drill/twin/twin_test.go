@@ -1,0 +1,241 @@
+package twin
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/ground"
+	"github.com/nines-ha/nines/render/kubernetes"
+	"github.com/nines-ha/nines/system"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+const (
+	service = "vehicle"
+	digest  = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+)
+
+func fleet(t *testing.T) *system.System {
+	t.Helper()
+	const file = "../../examples/fleet/nines.yaml"
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := system.Parse(body, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sys
+}
+
+func render(t *testing.T, sys *system.System) []ground.File {
+	t.Helper()
+	rendered, err := kubernetes.Render(sys, string(sys.Regions[0].Name), map[string]string{service: sys.Repository(sys.Services[0]) + digest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []ground.File
+	for _, f := range rendered {
+		files = append(files, ground.File{Path: f.Path, Body: f.Body})
+	}
+	return files
+}
+
+// become is the manifests of a twin of the fleet.
+func become(t *testing.T, twin Twin) []ground.File {
+	t.Helper()
+	sys := fleet(t)
+	edited, err := twin.Edit(sys, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fleet(t), sys); diff != "" {
+		t.Errorf("Edit changed the system itself: %s", diff)
+	}
+	files := render(t, edited)
+	before := slices.Clone(files)
+	patched, err := twin.Patch(files, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, files); diff != "" {
+		t.Errorf("Patch changed the files it was given: %s", diff)
+	}
+	return patched
+}
+
+// Each twin of the fleet has in testdata the files that differ from the fleet's
+// own, and the word "removed" in place of those that are gone.
+func TestGolden(t *testing.T) {
+	for _, twin := range All() {
+		t.Run(twin.Name, func(t *testing.T) {
+			got := map[string]string{}
+			own := map[string]string{}
+			for _, f := range render(t, fleet(t)) {
+				own[f.Path] = string(f.Body)
+				got[filepath.Base(f.Path)] = "removed\n"
+			}
+			for _, f := range become(t, twin) {
+				name := filepath.Base(f.Path)
+				got[name] = string(f.Body)
+				if own[f.Path] == got[name] {
+					delete(got, name)
+				}
+			}
+			if twin.Source == "" && len(got) == 0 {
+				t.Fatal("the twin is no other than the fleet")
+			}
+			compare(t, filepath.Join("testdata", twin.Name), got)
+		})
+	}
+}
+
+func compare(t *testing.T, dir string, got map[string]string) {
+	t.Helper()
+	if *update {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		for name, body := range got {
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, name := range names {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[filepath.Base(name)] = string(body)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s differs; if that is right, run go test ./drill/twin -update\n%s", dir, diff)
+	}
+}
+
+func TestTwinsAreWhole(t *testing.T) {
+	faults := map[string]bool{}
+	for _, f := range fault.All() {
+		faults[f.Name] = true
+	}
+	for _, twin := range All() {
+		if found, err := Find(twin.Name); err != nil || found.Name != twin.Name {
+			t.Errorf("%s is not found: %v", twin.Name, err)
+		}
+		if twin.About == "" || twin.Claim == "" || len(twin.Changes) == 0 {
+			t.Errorf("%s does not say what it is", twin.Name)
+		}
+		for _, name := range append(twin.Also, twin.Drill) {
+			if !faults[name] {
+				t.Errorf("%s is for the drill %q, and there is none", twin.Name, name)
+			}
+		}
+		list, err := twin.patches(service)
+		if err != nil {
+			t.Error(err)
+		}
+		if len(list) == 0 && twin.edit == nil && twin.Source == "" {
+			t.Errorf("%s changes nothing", twin.Name)
+		}
+		if twin.Source != "" {
+			if _, err := os.Stat(filepath.Join("../..", twin.Source, "main.go")); err != nil {
+				t.Errorf("%s: %v", twin.Name, err)
+			}
+		}
+	}
+	files, err := patches.ReadDir("patches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if _, err := Find(strings.TrimSuffix(f.Name(), ".yaml")); err != nil {
+			t.Errorf("patches/%s is nobody's", f.Name())
+		}
+	}
+	if _, err := Find("evil"); err == nil || !strings.Contains(err.Error(), "no-drain") {
+		t.Errorf("an unknown twin: %v", err)
+	}
+}
+
+func TestSourceOfATwin(t *testing.T) {
+	sys := fleet(t)
+	for _, twin := range All() {
+		edited, err := twin.Edit(sys, service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := filepath.Join("../..", "fleet/vehicle")
+		if twin.Source != "" {
+			want = filepath.Join("../..", twin.Source)
+		}
+		if got := edited.Folder(edited.Services[0]); got != want {
+			t.Errorf("%s is built from %s, want %s", twin.Name, got, want)
+		}
+	}
+}
+
+func TestEditRefuses(t *testing.T) {
+	elsewhere := t.TempDir()
+	for name, c := range map[string]struct {
+		twin, service string
+		change        func(*system.System)
+		want          string
+	}{
+		"a service that is not there": {"no-drain", "radio", func(*system.System) {}, `no service "radio"`},
+		"an image":                    {"memory-only", service, func(s *system.System) { s.Services[0].Source = "" }, "is an image"},
+		"another program":             {"no-deadline", service, func(s *system.System) { s.Services[0].Source = "../../fleet/vehicle/api" }, "is built from"},
+		"another repository":          {"no-deadline", service, func(s *system.System) { s.File = filepath.Join(elsewhere, "nines.yaml") }, "in the repository of nines"},
+		"the mistake is made":         {"one-replica", service, func(s *system.System) { s.Services[0].Scale.Replicas = system.Range{Min: 1, Max: 1} }, "already"},
+	} {
+		sys := fleet(t)
+		c.change(sys)
+		twin, err := Find(c.twin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := twin.Edit(sys, c.service); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestPatchRefuses(t *testing.T) {
+	files := render(t, fleet(t))
+	budget := func(f ground.File) bool { return strings.Contains(f.Path, "poddisruptionbudget") }
+	for name, c := range map[string]struct {
+		twin  string
+		files []ground.File
+		want  string
+	}{
+		"no budget to remove": {"no-pdb", slices.DeleteFunc(slices.Clone(files), budget), "no file holds a PodDisruptionBudget vehicle"},
+		"no deployment":       {"no-drain", nil, "no file holds a Deployment vehicle"},
+		"not YAML":            {"no-drain", []ground.File{{Path: "a.yaml", Body: []byte("\t:")}}, "a.yaml"},
+		"patched already":     {"no-drain", become(t, Twin{Name: "no-drain"}), "changes nothing"},
+	} {
+		twin, err := Find(c.twin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := twin.Patch(c.files, service); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
