@@ -14,7 +14,7 @@ import (
 
 // A Record is a whole account, in the order of the file unless said otherwise.
 type Record struct {
-	Header   Header
+	Header   *Header
 	Phases   []Phase
 	Requests []Request // in the order in which they were done
 	Events   []Event   // by At
@@ -32,18 +32,18 @@ func Open(path string) (*Record, error) {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}
 	defer file.Close()
-	record, err := Read(file)
+	record, err := ReadFrom(file)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return record, nil
 }
 
-// Read reads a record, plain or packed with gzip. It refuses what it does not
+// ReadFrom reads a record, plain or packed with gzip. It refuses what it does not
 // understand, with the number of the line: a verdict about half of a record would
 // be about something else. Only an end that is missing is tolerated and told, in
 // End and Cut, because a drill that was killed leaves that.
-func Read(r io.Reader) (*Record, error) {
+func ReadFrom(r io.Reader) (*Record, error) {
 	lines := bufio.NewReaderSize(r, MaxLine)
 	if magic, _ := lines.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		unpacked, err := gzip.NewReader(lines)
@@ -161,7 +161,7 @@ func (p *parser) add(line *Line) error {
 		if p.n > 0 {
 			return p.fault("is a second header; two records were put together, read each alone")
 		}
-		r.Header = *line.Header
+		r.Header = line.Header
 	case line.Phase != nil:
 		r.Phases = append(r.Phases, *line.Phase)
 	case line.Request != nil:

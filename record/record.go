@@ -1,7 +1,7 @@
 // Package record is the account of one drill: what was promised, what was sent,
 // what came back, what the cluster did meanwhile, and what was stored in the
 // end. It is a file of JSON Lines, each a Line with exactly one field set, the
-// Header first and the End last. Write with a Writer, read with Read. Verdicts
+// Header first and the End last. Write with a Writer, read with Open. Verdicts
 // are made from it alone, so everything that a judge needs is in it. The package
 // judges nothing and knows neither load nor faults.
 package record

@@ -122,15 +122,15 @@ func TestCutAnywhere(t *testing.T) {
 func TestRefused(t *testing.T) {
 	good, _ := json.Marshal(Line{Header: header()})
 	for _, test := range []struct{ name, text, want string }{
-		{"empty", "", "it is empty"},
-		{"no header", `{"end":{"at":1,"readBack":false}}` + "\n", "line 1: a record begins with a header"},
-		{"other version", `{"header":{"version":9,"program":"v3"}}` + "\n", "line 1: version 9 of the format; this program reads version 1: use the nines that wrote it (v3)"},
-		{"two headers", string(good) + "\n" + string(good) + "\n", "line 2: a second header"},
-		{"no field", string(good) + "\n{}\n", "line 2: a line has one of"},
-		{"two fields", string(good) + "\n" + `{"flow":{"conn":"a","node":"b"},"phase":{"at":1,"name":"warm"}}` + "\n", "this one has 2"},
-		{"no JSON", string(good) + "\nhello\n", "line 2: not a line of a record"},
-		{"after the end", string(good) + "\n" + `{"end":{"at":1,"readBack":false}}` + "\n" + `{"phase":{"at":1,"name":"warm"}}` + "\n", "line 3: a line after the end"},
-		{"long", string(good) + "\n" + `{"phase":{"name":"` + strings.Repeat("x", maxLine) + `"}}` + "\n", "line 2: longer than"},
+		{"empty", "", "the record is empty"},
+		{"no header", `{"end":{"at":1,"readBack":false}}` + "\n", "line 1 is no header"},
+		{"other version", `{"header":{"version":9,"program":"v3"}}` + "\n", `line 1 says version 9, written by nines "v3"; this nines reads version 1`},
+		{"two headers", string(good) + "\n" + string(good) + "\n", "line 2 is a second header"},
+		{"no field", string(good) + "\n{}\n", "line 2 holds nothing"},
+		{"two fields", string(good) + "\n" + `{"flow":{"conn":"a","node":"b"},"phase":{"at":1,"name":"warm"}}` + "\n", "line 2 holds 2 things (phase, flow)"},
+		{"no JSON", string(good) + "\nhello\n", "line 2 is not understood"},
+		{"after the end", string(good) + "\n" + `{"end":{"at":1,"readBack":false}}` + "\n" + `{"phase":{"at":1,"name":"warm"}}` + "\n", "line 3 comes after the end"},
+		{"long", string(good) + "\n" + `{"phase":{"name":"` + strings.Repeat("x", MaxLine) + `"}}` + "\n", "line 2 is longer than"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := ReadFrom(strings.NewReader(test.text)); err == nil || !strings.Contains(err.Error(), test.want) {
