@@ -1,5 +1,85 @@
-// Package claim judges a drill from its record alone: Judge reads one and gives
-// a Verdict, the same one each time. It runs nothing and looks at nothing else.
+// Package claim judges a drill from its record alone. Call Judge: it gives a
+// Verdict, the same one each time. It runs nothing and looks at nothing else.
+//
+// # What counts
+//
+// A request belongs to the instant at which it was due, whenever it ended, and
+// its latency counts from then. It failed if it has no whole answer, a wrong one,
+// or a status other than 2xx and 304: a refusal is a failure, and so is a 404 of a
+// read. It was slow if it was answered well, but over Promise.Slow.
+//
+// Availability, percentiles, answer, recovery and capacity are over the window:
+// from the beginning of the fault, so long as Window.Length, and not a moment
+// more. Failed, the attribution and the worst cases are over the run: from the end
+// of the warming up to the end of the load. Writes and stale reads are over all.
+//
+// Percentiles are by nearest rank over the requests that were answered well. The
+// outage is the failures of the window divided by the rate. Detect is the first
+// turn of a node, an endpoint or a backend to the bad after the fault (of the nodes
+// that were lost, if any were). Recover is when the last request was over that the
+// fault cost, -1 if it still cost some in the last second of the window. Restored
+// is when all replicas were ready and stayed so.
+//
+// # The verdict
+//
+// It is inconclusive, whatever the claims say, if the evidence as a whole is
+// doubtful:
+//   - the record is cut off, has no end or contradicts itself
+//   - the fault never began, or the load ended before the window
+//   - a request was taken up more than 100 ms late, more than 1 % of them more than
+//     50 ms late, or one was not sent at all
+//   - fewer requests were due than 95 % of the rate (less chance: four times the
+//     square root)
+//   - the machine was busy in more than a quarter of the window's seconds: CPU at
+//     95 %, or some task waiting for one for 75 % of the time
+//
+// Otherwise it is refuted if any claim is. Otherwise it is inconclusive if any
+// claim is, if nothing was promised, or if there is a lesser doubt:
+//   - more than 1 % of the failed and slow requests are unattributed
+//   - the fault was not complete within the window, the drill was interrupted
+//     after it, or not all was in order in the end
+//   - writes were promised and not read back, or the store holds what was not sent
+//
+// Otherwise it is held. A claim about failures or percentiles that is broken only
+// by requests that the machine or the generator was too busy for is inconclusive.
+// The failures of a whole run count even if nothing else went wrong.
+//
+// # Attribution
+//
+// Every failed or slow request of the run has one cause, the first of these for
+// which the record has evidence:
+//
+//	generator         it was not sent, or would not have been slow or late without the lag
+//	(inherited)       it mostly waited for a connection; the cause is that of the request that had one
+//	shed              429, or 503 with "too many requests"
+//	database          500, 503, 504, slow or unanswered, and a store was not ready then or up to 3 s before
+//	pod-ended         no answer, or 5xx, and its pod had been told to end, ended or was deleted up to 1 s
+//	                  later, and answered nothing well from 2 s after on; not if its node was lost
+//	node-down         its node was stopped, frozen, deleted or cut off meanwhile
+//	balancer-unaware  the same, for a connection made after that, with the backend still up
+//	no-endpoint       no connection, and nobody took any there, or the load balancer had nobody left
+//	not-serving       an endpoint, ready for less than 10 s, had not answered anything well yet; or
+//	                  a connection was refused although endpoints were said to be ready
+//	database          5xx that says that the store cannot be reached
+//	starved           slow or unanswered, and fewer replicas were ready than the least
+//	machine           slow or unanswered, and the machine was busy in that second
+//	connect-timeout, reset, server-error
+//	                  by its own result
+//	unattributed      anything else
+//
+// A pod or node is known from the answer, from the answer before on the same
+// connection, or from what the load balancer remembers. A connection that was not
+// made has none of these; it is held against all that the load balancer thought up
+// then.
+//
+// # Clocks
+//
+// The outage with AKS' clocks is the outage, and for each clock that ended it the
+// difference of the periods times the share of requests that failed until then. A
+// clock of "detection" ended it if requests failed for that reason up to the last
+// second before its sign: the first bad turn of a node (a name with "node") or a
+// backend (a name with "balancer"). A clock of "capacity" ended it if nobody served
+// until some replica did again. Other clocks add nothing.
 package claim
 
 import "time"

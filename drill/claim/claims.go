@@ -1,0 +1,218 @@
+package claim
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+// claims compares each promise with what was.
+func (q *inquiry) claims(v *Verdict) []Claim {
+	p := q.Header.Promise
+	claims := []Claim{}
+	add := func(name, want, got string, held bool) *Claim {
+		c := Claim{Name: name, Want: want, Got: got, Outcome: Refuted}
+		if held {
+			c.Outcome = Held
+		}
+		if !q.injected || held && !q.covered {
+			c.Outcome = Inconclusive
+		}
+		claims = append(claims, c)
+		return &claims[len(claims)-1]
+	}
+	if p.Availability > 0 && p.Availability <= 1 {
+		r := v.Requests
+		got := fmt.Sprintf("%s (%s of %s failed)", share(r.Availability), none(r.Failed), count(r.Total))
+		c := add("availability", "≥ "+trim(p.Availability*100, 6)+" %", got, available(r.Total, r.Failed) >= p.Availability)
+		total, bad := q.without(q.judged)
+		q.spare(c, available(total, bad) >= p.Availability)
+	}
+	if p.Failed != nil {
+		got := fmt.Sprintf("%s of %s in the whole run", count(v.Requests.RunFailed), count(v.Requests.Run))
+		c := add("failed", "≤ "+count(*p.Failed), got, v.Requests.RunFailed <= *p.Failed)
+		_, bad := q.without(q.run)
+		q.spare(c, bad <= *p.Failed)
+	}
+	good := goodLatencies(q.judged)
+	for _, one := range []struct {
+		name     string
+		want     time.Duration
+		perMille int
+	}{{"p50", p.P50, 500}, {"p95", p.P95, 950}, {"p99", p.P99, 990}} {
+		if one.want <= 0 {
+			continue
+		}
+		if len(good) == 0 {
+			add(one.name, "≤ "+exactly(one.want), "nothing was answered well", false)
+			continue
+		}
+		got := rank(good, one.perMille)
+		c := add(one.name, "≤ "+exactly(one.want), lasting(got), got <= one.want)
+		rest := q.undisturbed(one.want)
+		q.spare(c, len(rest) > 0 && rank(rest, one.perMille) <= one.want)
+	}
+	if p.Recovery > 0 {
+		switch t := v.Fault.Recover; {
+		case t < 0:
+			add("recovery", "≤ "+exactly(p.Recovery), "not within "+lasting(q.window.length()), false)
+		case t == 0:
+			add("recovery", "≤ "+exactly(p.Recovery), "it cost no request", true)
+		default:
+			add("recovery", "≤ "+exactly(p.Recovery), lasting(t), t <= p.Recovery)
+		}
+	}
+	if p.Answer > 0 {
+		n, worst := q.unanswered(p.Answer)
+		got := fmt.Sprintf("%s of %s not; the longest took %s", none(n), count(len(q.judged)), lasting(worst))
+		add("answer", "every request within "+exactly(p.Answer), got, n == 0)
+	}
+	if p.Capacity > 0 {
+		q.capacity(p.Capacity, add)
+	}
+	if p.Restored {
+		q.restored(v.Fault, add)
+	}
+	if p.Writes {
+		w := v.Writes
+		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), count(w.Acknowledged))
+		c := add("writes", "none acknowledged lost, doubled or changed", got, w.Lost+w.Doubled+w.Changed == 0)
+		switch {
+		case !w.Checked:
+			c.Got, c.Outcome = "what is stored was not read back", Inconclusive
+			q.doubt("what is stored was not read back, so nothing is known of the writes")
+		case c.Outcome == Held && w.Strange > 0:
+			c.Outcome = Inconclusive
+			q.doubt("the store holds %s that the record does not know of", several(w.Strange, "write", "writes"))
+		case c.Outcome == Held && w.Acknowledged == 0:
+			c.Got, c.Outcome = "no write was acknowledged", Inconclusive
+		}
+	}
+	if p.Fresh {
+		add("fresh", "no stale read", several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
+	}
+	return claims
+}
+
+func available(total, failed int) float64 {
+	if total == 0 {
+		return 0
+	}
+	return float64(total-failed) / float64(total)
+}
+
+// disturbed tells whether a request went wrong by what measured it.
+func (q *inquiry) disturbed(r *record.Request) bool {
+	switch q.blames[r].cause {
+	case Machine, Generator:
+		return true
+	case "":
+		return q.busy(span{r.Scheduled, r.Done}) != nil || lag(r) > latency(r)/2
+	}
+	return false
+}
+
+// without counts requests and failures that the measuring has no part in.
+func (q *inquiry) without(requests []*record.Request) (total, bad int) {
+	for _, r := range requests {
+		wrong := failed(r)
+		if wrong && q.disturbed(r) {
+			continue
+		}
+		total++
+		if wrong {
+			bad++
+		}
+	}
+	return total, bad
+}
+
+// undisturbed are the latencies of good answers, without those that were over a
+// limit while the machine or the generator was too busy.
+func (q *inquiry) undisturbed(limit time.Duration) []time.Duration {
+	var rest []*record.Request
+	for _, r := range q.judged {
+		if latency(r) <= limit || !q.disturbed(r) {
+			rest = append(rest, r)
+		}
+	}
+	return goodLatencies(rest)
+}
+
+// spare turns a refuted claim that would hold without what the measuring itself
+// has spoilt into an inconclusive one.
+func (q *inquiry) spare(c *Claim, holds bool) {
+	if c.Outcome == Refuted && holds {
+		c.Outcome = Inconclusive
+		q.doubt("%s was %s, but would hold without requests that this machine or the generator was too busy for", c.Name, c.Got)
+	}
+}
+
+// unanswered counts the requests of the window that got no answer of any kind
+// within a limit. What the generator did not send is not among them.
+func (q *inquiry) unanswered(limit time.Duration) (n int, worst time.Duration) {
+	for _, r := range q.judged {
+		if r.Error == record.NotSent {
+			continue
+		}
+		worst = max(worst, latency(r))
+		if r.Status == 0 || latency(r) > limit {
+			n++
+		}
+	}
+	return n, worst
+}
+
+type adder func(name, want, got string, held bool) *Claim
+
+func (q *inquiry) capacity(least int, add adder) {
+	want := fmt.Sprintf("≥ %s all along", several(least, "ready endpoint", "ready endpoints"))
+	if len(q.history.ready) == 0 || !q.injected {
+		add("capacity", want, "no endpoint was seen", false).Outcome = Inconclusive
+		return
+	}
+	n, when := fewest(q.history.ready, span{q.window.from, q.window.to - 1})
+	got := fmt.Sprintf("never fewer than %d", n)
+	if n < least {
+		got = fmt.Sprintf("%d, from %s for %s", n, since(q, when.from), lasting(when.length()))
+	}
+	add("capacity", want, got, n >= least)
+}
+
+func (q *inquiry) restored(t Times, add adder) {
+	want := fmt.Sprintf("%s back within %s", several(q.Header.Service.Replicas, "replica", "replicas"), lasting(q.window.length()))
+	switch {
+	case len(q.history.ready) == 0 || q.Header.Service.Replicas <= 0:
+		add("restored", want, "no endpoint was seen", false).Outcome = Inconclusive
+	case t.Restored < 0:
+		add("restored", want, fmt.Sprintf("never; %d at the end", numberAt(q.history.ready, forever)), false)
+	case t.Restored == 0:
+		add("restored", want, "none was ever missing", true)
+	default:
+		add("restored", want, "after "+lasting(t.Restored), t.Restored <= q.window.length())
+	}
+}
+
+// month is what an error budget is counted by.
+const (
+	month         = 30 * 24 * time.Hour
+	usualPromise  = 0.999
+	wholeOfBudget = 1
+)
+
+func (q *inquiry) budget(t Times) Budget {
+	promise := q.Header.Promise.Availability
+	if !(promise > 0 && promise <= 1) {
+		promise = usualPromise
+	}
+	b := Budget{Month: time.Duration(math.Round(float64(month) * (1 - promise))), Spent: t.Outage}
+	switch {
+	case b.Month > 0:
+		b.Share = float64(b.Spent) / float64(b.Month)
+	case b.Spent > 0:
+		b.Share = wholeOfBudget
+	}
+	return b
+}

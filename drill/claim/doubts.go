@@ -1,0 +1,121 @@
+package claim
+
+import (
+	"math"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+// What a generator may be behind its schedule.
+const (
+	mostLag   = 100 * time.Millisecond // of one request
+	lateAfter = 50 * time.Millisecond
+	mostLate  = 0.01 // share of requests that may be taken up later than that
+)
+
+const (
+	mostBusy         = 0.25 // share of the window's seconds in which the machine may be busy
+	mostUnattributed = 0.01 // share of failed and slow requests
+	leastSent        = 0.95 // share of the requests that the rate asks for
+)
+
+// doubtRecord says what makes the record as a whole no evidence.
+func (q *inquiry) doubtRecord() {
+	switch {
+	case q.Cut:
+		q.doubtAll("the record is cut off in the middle of a line")
+	case q.End == nil:
+		q.doubtAll("the record has no end: the drill was cut off")
+	}
+	backwards := 0
+	for _, r := range q.requests {
+		if r.Done < r.Scheduled {
+			backwards++
+		}
+	}
+	if backwards > 0 {
+		q.doubtAll("the record is damaged: %s over before due", several(backwards, "request was", "requests were"))
+	}
+	if !q.injected {
+		return
+	}
+	if !q.covered {
+		q.doubtAll("the load ended %s after the fault, and the window is %s%s", lasting(max(0, q.load.to-q.window.from)), lasting(q.window.length()), q.interruption())
+	} else if q.interruption() != "" {
+		q.doubt("the drill did not run to its end%s", q.interruption())
+	}
+	if done := q.phase(record.Injected); done == nil || done.At >= q.window.to {
+		q.doubt("the fault was not complete within the window of %s", lasting(q.window.length()))
+	}
+	if q.End != nil && q.interruption() == "" && len(q.End.Unsteady) > 0 {
+		q.doubt("not all was in order afterwards: %s", list(q.End.Unsteady, 3))
+	}
+}
+
+// doubtMeasure says what was wrong with how it was measured.
+func (q *inquiry) doubtMeasure() {
+	q.doubtGenerator()
+	if q.injected && len(q.judged) == 0 {
+		q.doubtAll("no request was due in the window")
+	}
+	if rate := q.Header.Load.Rate; q.covered && rate > 0 && !math.IsInf(rate, 0) {
+		// Random arrivals differ by their square root.
+		asked := rate * q.window.length().Seconds()
+		if got := float64(len(q.judged)); got < asked*leastSent-4*math.Sqrt(asked) {
+			q.doubtAll("only %s of the %s requests that the rate asks for were due in the window", count(len(q.judged)), count(int(min(asked, 1e12))))
+		}
+	}
+	if busy, of := q.busySeconds(); of > 0 && float64(busy) > mostBusy*float64(of) {
+		q.doubtAll("this machine was too busy to measure anything in %d of %s of the window", busy, several(of, "second", "seconds"))
+	}
+	unattributed := 0
+	for _, s := range q.suspects {
+		if q.blames[s.Request].cause == Unattributed {
+			unattributed++
+		}
+	}
+	if float64(unattributed) > mostUnattributed*float64(len(q.suspects)) {
+		q.doubt("%s of %s failed or slow requests cannot be explained", count(unattributed), count(len(q.suspects)))
+	}
+}
+
+func (q *inquiry) doubtGenerator() {
+	var worst time.Duration
+	late, unsent := 0, 0
+	for _, r := range q.run {
+		worst = max(worst, lag(r))
+		if lag(r) > lateAfter {
+			late++
+		}
+		if r.Error == record.NotSent {
+			unsent++
+		}
+	}
+	for _, s := range q.seconds {
+		if s.At >= q.warm {
+			worst = max(worst, s.Lag)
+		}
+	}
+	if unsent > 0 {
+		q.doubtAll("the generator did not send %s", several(unsent, "request", "requests"))
+	}
+	if worst > mostLag {
+		q.doubtAll("the generator was up to %s behind its schedule", lasting(worst))
+	}
+	if float64(late) > mostLate*float64(len(q.run)) {
+		q.doubtAll("the generator took up %s of %s requests more than %s late", count(late), count(len(q.run)), lasting(lateAfter))
+	}
+}
+
+func (q *inquiry) busySeconds() (busy, of int) {
+	for _, s := range q.seconds {
+		if q.injected && q.window.has(s.At) {
+			of++
+			if isBusy(s) {
+				busy++
+			}
+		}
+	}
+	return busy, of
+}

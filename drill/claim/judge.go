@@ -1,0 +1,252 @@
+package claim
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+// Judge gives the verdict of a record. It is the same each time, to the byte. A
+// record that is cut off or at odds with itself gives an inconclusive one; an
+// error is only for what is no record at all.
+func Judge(rec *record.Record) (*Verdict, error) {
+	switch {
+	case rec == nil || rec.Header == nil:
+		return nil, errors.New("judge: this is no record of a drill: it has no header; write one with nines drill")
+	case rec.Header.Version != record.Version:
+		return nil, fmt.Errorf("judge: the record has version %d, and this program reads %d; judge it with the nines that wrote it", rec.Header.Version, record.Version)
+	}
+	q := newInquiry(rec)
+	h := rec.Header
+	v := &Verdict{
+		Drill: h.Drill, Twin: h.Twin, About: h.About, System: h.System, Region: h.Region, Local: h.Local, Mesh: h.Mesh, Started: h.Started,
+	}
+	v.Requests = q.count()
+	v.Latency = quantiles(goodLatencies(q.judged))
+	v.Fault = q.times(v.Requests)
+	v.Budget = q.budget(v.Fault)
+	v.Writes = q.writes()
+	v.StaleReads, v.Stale = q.stale()
+	v.Attribution = q.attribution()
+	v.Claims = q.claims(v)
+	q.conclude(v)
+	v.Worst = q.worst()
+	v.Clocks, v.Unmodelled = q.clocks(v)
+	v.Timeline = q.timeline()
+	v.Marks = q.marks()
+	return v, nil
+}
+
+// conclude makes the verdict from claims and doubts.
+func (q *inquiry) conclude(v *Verdict) {
+	var refuted, open *Claim
+	for i := range v.Claims {
+		switch c := &v.Claims[i]; {
+		case c.Outcome == Refuted && refuted == nil:
+			refuted = c
+		case c.Outcome == Inconclusive && open == nil:
+			open = c
+		}
+	}
+	v.Doubts = append(slices.Clone(q.grave), q.other...)
+	switch {
+	case len(q.grave) > 0:
+		v.Verdict, v.Because = Inconclusive, q.grave[0]
+	case refuted != nil:
+		v.Verdict, v.Because = Refuted, because(refuted, v.Attribution)
+		v.Fixes = q.fixes(v)
+	case len(v.Doubts) > 0:
+		v.Verdict, v.Because = Inconclusive, v.Doubts[0]
+	case open != nil:
+		v.Verdict, v.Because = Inconclusive, fmt.Sprintf("%s cannot be judged: %s", open.Name, open.Got)
+	case len(v.Claims) == 0:
+		v.Verdict, v.Because = Inconclusive, "nothing was promised, so nothing was proven"
+	default:
+		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed in the %s after the fault",
+			none(v.Requests.Failed), several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
+	}
+}
+
+func none(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return count(n)
+}
+
+func because(c *Claim, attribution []Attribution) string {
+	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
+	if len(attribution) > 0 {
+		a, of := attribution[0], 0
+		for _, other := range attribution {
+			of += other.Count
+		}
+		s += fmt.Sprintf("; %s of %s failed or slow because %s", count(a.Count), count(of), a.Text)
+	}
+	return s
+}
+
+// count is over the window by scheduled time: no waiting afterwards, and no
+// quiet before, can dilute it.
+func (q *inquiry) count() Requests {
+	c := Requests{Window: q.window.length(), Total: len(q.judged), Run: len(q.run)}
+	for _, s := range q.suspects {
+		inside := q.injected && q.window.has(s.Scheduled)
+		switch {
+		case s.failed:
+			c.RunFailed++
+			if inside {
+				c.Failed++
+			}
+		default:
+			c.RunSlow++
+			if inside {
+				c.Slow++
+			}
+		}
+	}
+	if c.Total > 0 {
+		c.Availability = float64(c.Total-c.Failed) / float64(c.Total)
+	}
+	return c
+}
+
+func goodLatencies(requests []*record.Request) []time.Duration {
+	good := make([]time.Duration, 0, len(requests))
+	for _, r := range requests {
+		if !failed(r) {
+			good = append(good, latency(r))
+		}
+	}
+	slices.Sort(good)
+	return good
+}
+
+func quantiles(sorted []time.Duration) Latency {
+	if len(sorted) == 0 {
+		return Latency{}
+	}
+	return Latency{P50: rank(sorted, 500), P95: rank(sorted, 950), P99: rank(sorted, 990), P999: rank(sorted, 999), Max: sorted[len(sorted)-1]}
+}
+
+// rank is the nearest-rank percentile: the smallest value that at least so many
+// of a thousand do not exceed.
+func rank(sorted []time.Duration, perMille int) time.Duration {
+	return sorted[max((len(sorted)*perMille+999)/1000, 1)-1]
+}
+
+// attribution counts the causes of the run; the commonest first.
+func (q *inquiry) attribution() []Attribution {
+	byCause := map[string]*Attribution{}
+	gists := map[string][]string{} // of each cause, in order of appearance
+	first, times := map[[2]string]string{}, map[[2]string]int{}
+	for _, s := range q.suspects {
+		b := q.blames[s.Request]
+		a := byCause[b.cause]
+		if a == nil {
+			a = &Attribution{Cause: b.cause, Text: meaning(b.cause)}
+			byCause[b.cause] = a
+		}
+		a.Count++
+		if s.failed {
+			a.Failed++
+		} else {
+			a.Slow++
+		}
+		key := [2]string{b.cause, b.gist}
+		if times[key]++; times[key] == 1 {
+			gists[b.cause] = append(gists[b.cause], b.gist)
+			first[key] = b.story
+		}
+	}
+	all := make([]Attribution, 0, len(byCause))
+	for cause, a := range byCause {
+		order := gists[cause]
+		slices.SortStableFunc(order, func(x, y string) int { return times[[2]string{cause, y}] - times[[2]string{cause, x}] })
+		const most = 4
+		for _, gist := range order[:min(len(order), most)] {
+			key := [2]string{cause, gist}
+			story := first[key]
+			if n := times[key]; n > 1 {
+				story += fmt.Sprintf(" (and %s like it)", several(n-1, "request", "requests"))
+			}
+			a.Evidence = append(a.Evidence, story)
+		}
+		all = append(all, *a)
+	}
+	slices.SortFunc(all, func(a, b Attribution) int { return cmp.Or(b.Count-a.Count, cmp.Compare(a.Cause, b.Cause)) })
+	return all
+}
+
+func meaning(cause string) string {
+	switch cause {
+	case PodEnded:
+		return "its pod ended, or was ended, without drain"
+	case NodeDown:
+		return "its node was down, but still an endpoint"
+	case BalancerUnaware:
+		return "the load balancer did not know yet that a node was gone"
+	case NoEndpoint:
+		return "nobody was there to answer where it was sent"
+	case NotServing:
+		return "an endpoint was said to be ready and could not serve"
+	case ConnectTimeout:
+		return "nobody answered the handshake, and nothing else explains it"
+	case ConnectionReset:
+		return "the connection was ended, and nothing else explains it"
+	case ServerError:
+		return "the service answered with an error of its own"
+	case Shed:
+		return "it was refused to protect the rest"
+	case Database:
+		return "its store was down, restarting or stalled"
+	case Starved:
+		return "too few replicas were ready for the load"
+	case Machine:
+		return "this machine had no CPU to give"
+	case Generator:
+		return "the load generator was behind or at its limit"
+	default:
+		return "the record does not show why"
+	}
+}
+
+// worst are the failed requests of the run, the longest first, and then the slowest.
+func (q *inquiry) worst() []Case {
+	const most = 10
+	worse := func(a, b *record.Request) int {
+		fa, fb := failed(a), failed(b)
+		switch {
+		case fa && !fb:
+			return -1
+		case fb && !fa:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(latency(b), latency(a)), cmp.Compare(a.Scheduled, b.Scheduled), cmp.Compare(a.ID, b.ID))
+	}
+	var worst []*record.Request
+	for _, r := range q.run {
+		i := sort.Search(len(worst), func(i int) bool { return worse(r, worst[i]) < 0 })
+		if i < most {
+			worst = slices.Insert(worst, i, r)
+			worst = worst[:min(len(worst), most)]
+		}
+	}
+	cases := make([]Case, 0, len(worst))
+	for _, r := range worst {
+		b := q.blames[r]
+		c := tell(r)
+		c.Cause, c.Story = b.cause, b.story
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+func tell(r *record.Request) Case {
+	return Case{ID: r.ID, At: r.Scheduled, Op: r.Op, Latency: latency(r), Result: result(r), Pod: r.Pod, Node: r.Node}
+}

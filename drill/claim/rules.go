@@ -1,0 +1,400 @@
+package claim
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+// Distances in time that rules go by.
+const (
+	slack     = time.Second      // Kubernetes tells instants of pods and nodes to the second
+	drains    = 2 * time.Second  // a pod that answers so long after a failure was not at its end
+	recovery  = 3 * time.Second  // a service finds back to a store that is ready again
+	coldStart = 10 * time.Second // a pod that was said to be ready and has not served yet is new
+	nearby    = 5 * time.Second  // what else happened around an unexplained request
+)
+
+// The machine, or the generator, was too busy for what it measured to count.
+const (
+	busyCPU  = 0.95 // share of the machine's time that was not idle
+	busyWait = 0.75 // share of time in which some task waited for a CPU
+)
+
+// blame is a cause with its evidence. Requests of one gist went wrong in the
+// same way at the same place.
+type blame struct{ cause, gist, story string }
+
+// rules are tried in order; the first that finds evidence decides. A story of ""
+// is none.
+type rule func(q *inquiry, s *suspect) blame
+
+func rules() []rule {
+	return []rule{
+		generator, queued, shed, database, podEnded, nodeLost, nobody, notServing,
+		storeSays, starved, machineBusy, handshake, brokenOff, serverError,
+	}
+}
+
+func (q *inquiry) explain(s *suspect) blame {
+	for _, r := range q.rules {
+		if b := r(q, s); b.story != "" {
+			return b
+		}
+	}
+	return blame{Unattributed, "", q.unexplained(s)}
+}
+
+func generator(q *inquiry, s *suspect) blame {
+	late := lag(s.Request)
+	switch {
+	case s.Error == record.NotSent:
+		return blame{Generator, "not sent", "the generator did not send it" + said(s)}
+	case !s.failed && late > 0 && latency(s.Request)-late <= q.slow:
+		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, and it was answered %s later", lasting(late), lasting(latency(s.Request)-late))}
+	case s.failed && (s.Error == record.Timeout || s.Error == record.ConnectTimeout) && late > latency(s.Request)/2:
+		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, out of the %s that it had", lasting(late), lasting(latency(s.Request)))}
+	}
+	return blame{}
+}
+
+// queued is of a request that mostly waited for others of its client: their
+// cause is its cause.
+func queued(q *inquiry, s *suspect) blame {
+	if !s.waited {
+		return blame{}
+	}
+	before := q.blocking(s)
+	if before == nil {
+		return blame{}
+	}
+	b := q.blames[before]
+	if b.cause == Unattributed {
+		return blame{}
+	}
+	wait := s.Waited
+	if wait == 0 {
+		wait = s.life.length()
+	}
+	return blame{b.cause, "waited " + b.gist, fmt.Sprintf("waited %s for a connection, all of its client were busy, one with request %s: %s", lasting(wait), before.ID, b.story)}
+}
+
+func shed(_ *inquiry, s *suspect) blame {
+	if s.Error != "" {
+		return blame{}
+	}
+	if s.Status == http.StatusTooManyRequests || s.Status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(s.Detail), "too many requests") {
+		return blame{Shed, s.Pod, fmt.Sprintf("refused with %d by %s%s", s.Status, by(s), said(s))}
+	}
+	return blame{}
+}
+
+// database is of requests that a store could not serve, as the store's own
+// state tells.
+func database(q *inquiry, s *suspect) blame {
+	serverSide := s.Error == "" && (s.Status == 500 || s.Status == 503 || s.Status == 504)
+	if !serverSide && s.failed && !s.silent || s.dialing {
+		return blame{}
+	}
+	trouble, store, ok := q.storeTrouble(s.life)
+	if !ok {
+		return blame{}
+	}
+	story := fmt.Sprintf("%s; the store %s was %s from %s", outcomeOf(s), store, trouble.began.State, since(q, trouble.from))
+	if trouble.began.Reason != "" {
+		story = fmt.Sprintf("%s; the store %s was %s (%s) from %s", outcomeOf(s), store, trouble.began.State, trouble.began.Reason, since(q, trouble.from))
+	}
+	if trouble.to != forever {
+		story += " for " + lasting(trouble.length())
+	}
+	return blame{Database, store, story + said(s)}
+}
+
+func podEnded(q *inquiry, s *suspect) blame {
+	if s.Error == "" && s.Status < 500 || s.Error == record.WrongAnswer {
+		return blame{} // an answer, slow or wrong, is not an end
+	}
+	pods := []string{s.pod}
+	if s.pod == "" {
+		pods = nil
+		if !s.dialing {
+			return blame{}
+		}
+		for _, node := range s.nodes {
+			pods = append(pods, q.history.served(node, s.life.from)...)
+		}
+	}
+	for _, pod := range pods {
+		end, ok := q.history.spell(record.Pod, pod, span{s.life.from, s.life.to + slack}, ending)
+		if !ok || q.ways.servedBetween(pod, s.life.to+drains, end.to) {
+			continue // it goes on serving: it drains
+		}
+		if _, _, lost := q.history.lost(q.history.homes[pod], s.life); lost {
+			continue
+		}
+		word := map[string]string{"terminating": "told to end", "ended": "ended", "deleted": "deleted"}[end.began.State]
+		story := fmt.Sprintf("%s; pod %s on %s, %s, was %s %s", outcomeOf(s), pod, q.history.homes[pod], podHow(s), word, apart(end.from, s.life.to))
+		if ended := q.history.next(record.Pod, pod, end.from, "ended"); ended != nil && ended.Reason != "" {
+			story += fmt.Sprintf(" (%s)", ended.Reason)
+		}
+		return blame{PodEnded, pod, story}
+	}
+	return blame{}
+}
+
+func ending(e *record.Event) bool {
+	return e.State == "terminating" || e.State == "ended" || e.State == "deleted"
+}
+
+func podHow(s *suspect) string {
+	switch {
+	case s.Pod != "":
+		return "which answered"
+	case s.pod != "" && s.how == "as the load balancer says":
+		return "the only one where it was sent"
+	case s.pod != "":
+		return "which this connection was to"
+	default:
+		return "an endpoint that it can have been sent to"
+	}
+}
+
+// nodeLost is of connections to a machine that was away. One that was there
+// before is the node's loss, one that was made later the load balancer's
+// ignorance.
+func nodeLost(q *inquiry, s *suspect) blame {
+	if s.failed && s.Error == "" || s.Error == record.ConnectRefused || s.waited {
+		return blame{}
+	}
+	if s.node == "" && !s.dialing {
+		return blame{}
+	}
+	for _, node := range s.nodes {
+		gone, how, ok := q.history.lost(node, s.life)
+		if !ok {
+			continue
+		}
+		verb := "connected to"
+		switch {
+		case s.node == "":
+			verb = "no connection, and the load balancer still sent some to"
+		case s.dialing:
+			verb = "sent by the load balancer to"
+		case !s.new():
+			verb = "on a connection to"
+		}
+		story := fmt.Sprintf("%s: %s %s, %s %s", outcomeOf(s), verb, node, how, apart(gone.from, s.life.from))
+		state := q.history.state(record.Backend, node, s.life.from)
+		out := q.history.next(record.Backend, node, gone.from, "down")
+		switch {
+		case state == "down":
+			story += "; the load balancer had taken it out"
+		case out != nil:
+			story += fmt.Sprintf("; the load balancer took it out %s after that", lasting(out.At-gone.from))
+		case state == "up":
+			story += "; the load balancer never took it out"
+		}
+		if s.new() && s.life.from >= gone.from && state == "up" {
+			return blame{BalancerUnaware, node, story}
+		}
+		return blame{NodeDown, node, story}
+	}
+	return blame{}
+}
+
+// nobody is of connections where no endpoint was that takes any.
+func nobody(q *inquiry, s *suspect) blame {
+	if !s.dialing || len(q.history.ready) == 0 {
+		return blame{}
+	}
+	if n, when := q.fewestServing(s.life); n == 0 {
+		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; no replica anywhere took requests%s", outcomeOf(s), until(q, when))}
+	}
+	if backends := q.history.names[record.Backend]; s.node == "" && len(s.nodes) == 0 && len(backends) > 0 {
+		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; the load balancer had none of %s left to send it to", outcomeOf(s), several(len(backends), "node", "nodes"))}
+	}
+	for _, node := range s.nodes {
+		n, when := fewest(q.history.local[node], s.life)
+		if n > 0 {
+			continue
+		}
+		story := fmt.Sprintf("%s; the load balancer sent it to %s, where no replica took requests%s", outcomeOf(s), node, until(q, when))
+		if s.node == "" {
+			story = fmt.Sprintf("%s; the load balancer still sent some to %s, where no replica took requests%s", outcomeOf(s), node, until(q, when))
+		}
+		if out := q.history.next(record.Backend, node, when.from, "down"); out != nil {
+			story += fmt.Sprintf("; it took %s out %s after it was empty", node, lasting(out.At-when.from))
+		}
+		return blame{NoEndpoint, node, story}
+	}
+	return blame{}
+}
+
+// notServing is of endpoints that were said to be ready and were not.
+func notServing(q *inquiry, s *suspect) blame {
+	pods := []string{s.pod}
+	if s.pod == "" {
+		pods = nil
+		for _, node := range s.nodes {
+			pods = append(pods, q.history.served(node, s.life.from)...)
+		}
+	}
+	for _, pod := range pods {
+		said := q.history.at(record.Endpoint, pod, s.life.to)
+		if said == nil || said.State != "ready" || q.ways.servedBetween(pod, said.At, s.life.to) {
+			continue
+		}
+		unfit := s.Error == "" && s.Status >= 500 || s.dialing || s.broken || s.silent
+		cold := !s.failed && s.Pod == pod
+		if age := s.life.to - said.At; (unfit || cold) && (age <= coldStart || s.Error == record.ConnectRefused) {
+			return blame{NotServing, pod, fmt.Sprintf("%s; pod %s, %s, was said to be ready %s before and had not answered one request well", outcomeOf(s), pod, podHow(s), lasting(age))}
+		}
+	}
+	if s.Error == record.ConnectRefused {
+		if n := numberAt(q.history.ready, s.life.to); n > 0 {
+			return blame{NotServing, "", fmt.Sprintf("refused, although %s said to be ready", several(n, "endpoint was", "endpoints were"))}
+		}
+	}
+	return blame{}
+}
+
+// storeSays is of answers in which the service blames its store.
+func storeSays(_ *inquiry, s *suspect) blame {
+	if s.Error == "" && s.Status >= 500 && strings.Contains(s.Detail, "the store cannot be reached") {
+		return blame{Database, "said", fmt.Sprintf("answered %d by %s%s", s.Status, by(s), said(s))}
+	}
+	return blame{}
+}
+
+func starved(q *inquiry, s *suspect) blame {
+	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout || len(q.history.ready) == 0 {
+		return blame{}
+	}
+	if n, _ := fewest(q.history.ready, s.life); n < q.Header.Service.Least {
+		return blame{Starved, "", fmt.Sprintf("%s; only %s ready, %d are the least for the load", outcomeOf(s), several(n, "replica was", "replicas were"), q.Header.Service.Least)}
+	}
+	return blame{}
+}
+
+func machineBusy(q *inquiry, s *suspect) blame {
+	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout {
+		return blame{}
+	}
+	if second := q.busy(s.life); second != nil {
+		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), share(second.CPU), share(second.Steal))}
+	}
+	return blame{}
+}
+
+func handshake(_ *inquiry, s *suspect) blame {
+	if s.Error != record.ConnectTimeout {
+		return blame{}
+	}
+	return blame{ConnectTimeout, s.node, fmt.Sprintf("nobody answered the handshake within %s%s", lasting(s.life.length()), where(s))}
+}
+
+func brokenOff(_ *inquiry, s *suspect) blame {
+	if !s.broken && s.Error != record.ConnectRefused {
+		return blame{}
+	}
+	state := "a new connection"
+	if s.Reused {
+		state = "a connection that had served before"
+	}
+	return blame{ConnectionReset, s.node, fmt.Sprintf("%s, %s after it was taken up, on %s%s", outcomeOf(s), lasting(s.life.length()), state, where(s))}
+}
+
+func serverError(_ *inquiry, s *suspect) blame {
+	if !s.failed || s.Error != "" && s.Error != record.WrongAnswer && s.Error != record.Malformed || s.Error == "" && s.Status == 0 {
+		return blame{}
+	}
+	return blame{ServerError, s.Pod + result(s.Request), fmt.Sprintf("answered %s by %s%s", result(s.Request), by(s), said(s))}
+}
+
+// unexplained tells what is known of a request that no rule explains.
+func (q *inquiry) unexplained(s *suspect) string {
+	story := outcomeOf(s) + where(s)
+	if e := q.nearest(s.life); e != nil {
+		return fmt.Sprintf("%s; the nearest turn was %s %s %s, %s", story, e.Kind, e.Name, e.State, apart(e.At, s.life.to))
+	}
+	return story + "; nothing happened within " + lasting(nearby)
+}
+
+func outcomeOf(s *suspect) string {
+	switch s.Error {
+	case record.ConnectTimeout:
+		return "no connection within " + lasting(s.life.length())
+	case record.ConnectRefused:
+		return "connection refused"
+	case record.ConnectFailed:
+		return "connection failed" + said(s)
+	case record.Reset:
+		return "connection reset"
+	case record.Closed:
+		return "connection closed before the answer was whole"
+	case record.Timeout:
+		if s.Sent == 0 {
+			return "no connection was free within " + lasting(s.life.length())
+		}
+		return "no answer within " + lasting(latency(s.Request))
+	case record.Malformed:
+		return "an answer that is not HTTP"
+	case record.WrongAnswer:
+		return "a wrong answer" + said(s)
+	case "":
+		if s.failed {
+			return fmt.Sprintf("answered %d", s.Status)
+		}
+		return "answered after " + lasting(latency(s.Request))
+	default:
+		return string(s.Error)
+	}
+}
+
+func by(s *suspect) string {
+	switch {
+	case s.pod != "" && s.node != "":
+		return s.pod + " on " + s.node
+	case s.pod != "":
+		return s.pod
+	case s.node != "":
+		return "a pod on " + s.node
+	default:
+		return "somebody who does not tell the name"
+	}
+}
+
+func where(s *suspect) string {
+	switch {
+	case s.node == "":
+		return ", where it was sent is not known"
+	case s.pod == "":
+		return ", sent to " + s.node + " " + s.how
+	default:
+		return ", sent to " + s.pod + " on " + s.node + " " + s.how
+	}
+}
+
+func said(s *suspect) string {
+	if s.Detail == "" {
+		return ""
+	}
+	return ": " + quoted(s.Detail)
+}
+
+// since tells an instant from the fault on.
+func since(q *inquiry, at time.Duration) string {
+	switch d := at - q.window.from; {
+	case !q.injected:
+		return lasting(at) + " in the record"
+	case d < 0:
+		return lasting(-d) + " before the fault"
+	default:
+		return lasting(d) + " after the fault"
+	}
+}
+
+func until(q *inquiry, s span) string { return " from " + since(q, s.from) }
