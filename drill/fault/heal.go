@@ -204,11 +204,11 @@ func (m *mender) uncordon(ctx context.Context, h Heal) (changed bool, err error)
 }
 
 func (m *mender) scale(ctx context.Context, h Heal) (changed bool, err error) {
-	now, err := m.kube.AppsV1().Deployments(h.Namespace).GetScale(ctx, h.Name, metav1.GetOptions{})
+	now, err := m.kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil
-	case err != nil, now.Spec.Replicas == h.Replicas:
+	case err != nil, now.Spec.Replicas != nil && *now.Spec.Replicas == h.Replicas:
 		return false, err
 	}
 	return true, setReplicas(ctx, m.kube, h.Namespace, h.Name, h.Replicas)

@@ -40,7 +40,7 @@ func nodeHang(_ context.Context, sc *scene) (*Injection, error) {
 func (sc *scene) power(on bool, nodes ...string) action {
 	state, text := done, "power of node %s cut"
 	if on {
-		text = "power of node %s back"
+		state, text = undone, "power of node %s back"
 	}
 	return func(ctx context.Context, tell func(record.Event)) error {
 		for _, n := range nodes {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -143,9 +142,11 @@ func scaleDown(ctx context.Context, sc *scene) (*Injection, error) {
 	return i, nil
 }
 
+// unfinished leaves out what only a record is left of, as of an evicted pod.
 func unfinished(pods []corev1.Pod) (count int) {
 	for _, p := range pods {
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+		finished := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+		if !finished || p.DeletionTimestamp != nil {
 			count++
 		}
 	}
@@ -167,9 +168,8 @@ func (sc *scene) autoscaler(ctx context.Context) (*autoscalingv2.HorizontalPodAu
 }
 
 func setReplicas(ctx context.Context, kube kubernetes.Interface, namespace, name string, replicas int32) error {
-	_, err := kube.AppsV1().Deployments(namespace).UpdateScale(ctx, name, &autoscalingv1.Scale{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas},
-	}, metav1.UpdateOptions{FieldManager: manager})
+	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, replicas)
+	_, err := kube.AppsV1().Deployments(namespace).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: manager})
 	if err != nil {
 		return fmt.Errorf("scale Deployment %s: %w", name, err)
 	}
