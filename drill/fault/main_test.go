@@ -135,9 +135,13 @@ func killedDrill(t *testing.T, p drillPlan) {
 // eventually asks until the answer is nil, and fails the test with the last one.
 func eventually(t *testing.T, within time.Duration, what string, ask func() error) {
 	t.Helper()
-	began := time.Now()
+	began, last := time.Now(), ""
 	for {
 		err := ask()
+		if err != nil && err.Error() != last {
+			last = err.Error()
+			t.Logf("%s: %s: %s", what, time.Since(began).Round(10*time.Millisecond), last)
+		}
 		if err == nil {
 			t.Logf("%s after %s", what, time.Since(began).Round(10*time.Millisecond))
 			return
