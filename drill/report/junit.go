@@ -1,0 +1,120 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/nines-ha/nines/drill/claim"
+)
+
+type junitSuites struct {
+	XMLName  xml.Name `xml:"testsuites"`
+	Name     string   `xml:"name,attr"`
+	Tests    int      `xml:"tests,attr"`
+	Failures int      `xml:"failures,attr"`
+	Errors   int      `xml:"errors,attr"`
+	Suite    junitSuite
+}
+
+type junitSuite struct {
+	XMLName   xml.Name    `xml:"testsuite"`
+	Name      string      `xml:"name,attr"`
+	Tests     int         `xml:"tests,attr"`
+	Failures  int         `xml:"failures,attr"`
+	Errors    int         `xml:"errors,attr"`
+	Skipped   int         `xml:"skipped,attr"`
+	Time      string      `xml:"time,attr"` // seconds
+	Timestamp string      `xml:"timestamp,attr,omitempty"`
+	Cases     []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Name    string        `xml:"name,attr"`
+	Class   string        `xml:"classname,attr"`
+	Time    string        `xml:"time,attr"`
+	Failure *junitTrouble `xml:"failure"`
+	Error   *junitTrouble `xml:"error"`
+	Out     string        `xml:"system-out"`
+}
+
+type junitTrouble struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// JUnit writes JUnit XML: one suite, a case a verdict. What is refuted is a
+// failure, what is inconclusive an error. The time of a case is its window.
+func JUnit(w io.Writer, vs []*claim.Verdict) error {
+	suite := junitSuite{Name: "nines drill", Tests: len(vs)}
+	seconds := 0.0
+	for i, v := range vs {
+		if at := v.Started.UTC(); i == 0 && !at.IsZero() {
+			suite.Timestamp = at.Format("2006-01-02T15:04:05")
+		}
+		seconds += v.Requests.Window.Seconds()
+		c, err := newJUnitCase(v)
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.Failure != nil:
+			suite.Failures++
+		case c.Error != nil:
+			suite.Errors++
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	suite.Time = fmt.Sprintf("%.3f", seconds)
+	root := junitSuites{Name: suite.Name, Tests: suite.Tests, Failures: suite.Failures, Errors: suite.Errors, Suite: suite}
+	text, err := xml.MarshalIndent(root, "", "  ")
+	if err == nil {
+		_, err = io.WriteString(w, xml.Header+string(text)+"\n")
+	}
+	if err != nil {
+		return fmt.Errorf("write JUnit XML: %w", err)
+	}
+	return nil
+}
+
+func newJUnitCase(v *claim.Verdict) (junitCase, error) {
+	var screen strings.Builder
+	if err := Text(&screen, v, 100, false); err != nil {
+		return junitCase{}, err
+	}
+	c := junitCase{Name: title(v), Class: "nines." + clean(v.System) + "." + clean(v.Region), Time: fmt.Sprintf("%.3f", v.Requests.Window.Seconds()), Out: screen.String()}
+	trouble := &junitTrouble{Message: clean(v.Because), Type: clean(string(v.Verdict)), Text: troubles(v)}
+	switch v.Verdict {
+	case claim.Held:
+	case claim.Refuted:
+		c.Failure = trouble
+	default:
+		c.Error = trouble
+	}
+	return c, nil
+}
+
+// troubles are the claims that did not hold, the causes and the doubts.
+func troubles(v *claim.Verdict) string {
+	var lines []string
+	for _, c := range v.Claims {
+		if c.Outcome != claim.Held {
+			lines = append(lines, fmt.Sprintf("%s: %s: promised %s, got %s", clean(string(c.Outcome)), clean(c.Name), clean(c.Want), clean(c.Got)))
+		}
+	}
+	for _, a := range v.Attribution {
+		lines = append(lines, fmt.Sprintf("%s: %s: %s", count(a.Count), clean(a.Cause), clean(a.Text)))
+		for _, e := range a.Evidence {
+			lines = append(lines, "  "+clean(e))
+		}
+	}
+	for _, d := range v.Doubts {
+		lines = append(lines, "doubt: "+clean(d))
+	}
+	for _, f := range v.Fixes {
+		lines = append(lines, fmt.Sprintf("fix: %s: %s", clean(f.Field), clean(f.Change)))
+	}
+	return strings.Join(lines, "\n")
+}

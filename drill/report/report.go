@@ -1,0 +1,42 @@
+// Package report shows verdicts: Text on a screen, HTML in a browser, Table for
+// many, Compare for two, JUnit for continuous integration. It judges nothing and
+// asks nobody: what it shows is in the verdict, and for the plots of HTML in the
+// record. Texts in both may come from a system under test and are shown as text.
+package report
+
+import (
+	"strings"
+
+	"github.com/nines-ha/nines/drill/claim"
+)
+
+// title names the drill and the mistake that was in force.
+func title(v *claim.Verdict) string {
+	if v.Twin == "" {
+		return clean(v.Drill)
+	}
+	return clean(v.Drill) + " with " + clean(v.Twin)
+}
+
+// place tells what was drilled and how real it is.
+func place(v *claim.Verdict) []string {
+	where := "not a local ground"
+	if v.Local {
+		where = "local"
+	}
+	mesh := "no mesh"
+	if v.Mesh {
+		mesh = "mesh"
+	}
+	return []string{clean(v.System + " in " + v.Region), where, mesh, v.Started.UTC().Format("2006-01-02 15:04 UTC")}
+}
+
+func loud(o claim.Outcome) string { return strings.ToUpper(clean(string(o))) }
+
+// mainCause is the commonest, "" if nothing failed or was slow.
+func mainCause(v *claim.Verdict) string {
+	if len(v.Attribution) == 0 {
+		return ""
+	}
+	return clean(v.Attribution[0].Cause)
+}

@@ -1,0 +1,47 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/nines-ha/nines/drill/claim"
+)
+
+// Table writes one row a verdict, as a suite shows its drills.
+func Table(w io.Writer, vs []*claim.Verdict) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	row("DRILL", "TWIN", "VERDICT", "AVAILABLE", "FAILED", "P99", "RECOVER", "LOST", "MAIN CAUSE")
+	for _, v := range vs {
+		row(clean(v.Drill), or(clean(v.Twin), "-"), clean(string(v.Verdict)), available(v.Requests.Availability), count(v.Requests.Failed),
+			lasting(v.Latency.P99), recovered(v), lost(v), or(mainCause(v), "-"))
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	return nil
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// recovered is how long the fault cost requests.
+func recovered(v *claim.Verdict) string {
+	if v.Fault.At < 0 {
+		return "-"
+	}
+	return reached(v.Fault.Recover)
+}
+
+func lost(v *claim.Verdict) string {
+	if !v.Writes.Checked {
+		return "?"
+	}
+	return count(v.Writes.Lost)
+}

@@ -1,0 +1,196 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/nines-ha/nines/drill/claim"
+)
+
+const (
+	screenful  = 40 // lines
+	gutter     = 14 // columns of the words on the left
+	narrowest  = 40
+	mostClaims = 10 // rows; beyond that, what held is put in one
+	leastWhy   = 4  // lines for the causes
+)
+
+// Text writes a verdict for one screen: at most 40 lines, each of at most width
+// columns. Colour adds to the words and never stands alone.
+func Text(w io.Writer, v *claim.Verdict, width int, colour bool) error {
+	width = max(width, narrowest)
+	p := page{width: width, ink: ink(colour)}
+	top := append(p.head(v), p.claims(v.Claims)...)
+	top = append(top, p.numbers(v)...)
+	bottom := p.timeline(v, leastLegend)
+	why := p.why(v, screenful-len(top)-len(bottom))
+	if room := screenful - len(top) - len(why) - len(bottom); room > 0 {
+		bottom = p.timeline(v, leastLegend+min(room, 4))
+	}
+	all := slices.Concat(top, why, bottom)
+	_, err := io.WriteString(w, strings.Join(all, "\n")+"\n")
+	if err != nil {
+		return fmt.Errorf("write the verdict: %w", err)
+	}
+	return nil
+}
+
+// page is what the lines are made for.
+type page struct {
+	width int
+	ink   ink
+}
+
+func (p page) head(v *claim.Verdict) []string {
+	word := loud(v.Verdict)
+	about := " " + strings.Join(append([]string{title(v)}, place(v)...), " · ")
+	lines := []string{p.ink.outcome(v.Verdict, word) + fit(about, p.width-len([]rune(word)))}
+	lines = append(lines, wrap(clean(v.Because), p.width, 3)...)
+	return append(lines, "")
+}
+
+// claims are rows: the outcome, the name, what was promised, what came of it.
+func (p page) claims(claims []claim.Claim) []string {
+	if len(claims) == 0 {
+		return nil
+	}
+	rows, rest := claims, 0
+	if len(claims) > mostClaims {
+		rows = nil
+		for _, c := range claims {
+			if c.Outcome != claim.Held || len(rows) < mostClaims-1 {
+				rows = append(rows, c)
+				continue
+			}
+			rest++
+		}
+	}
+	name, want := 4, 8
+	for _, c := range rows {
+		name, want = max(name, len([]rune(c.Name))), max(want, len([]rune(c.Want)))
+	}
+	name = min(name, 16)
+	want = min(want, (p.width-gutter-name-4)*45/100)
+	var lines []string
+	for _, c := range rows {
+		outcome := p.ink.outcome(c.Outcome, pad(clean(string(c.Outcome)), gutter))
+		got := p.width - gutter - name - want - 4
+		lines = append(lines, strings.TrimRight(outcome+pad(clean(c.Name), name)+"  "+pad(clean(c.Want), want)+"  "+fit(clean(c.Got), got), " "))
+	}
+	if rest > 0 {
+		lines = append(lines, pad("held", gutter)+several(rest, "more claim", "more claims"))
+	}
+	return append(lines, "")
+}
+
+// row is a line with its word on the left; long ones go on below it.
+func (p page) row(word, text string, most int) []string {
+	lines := wrap(text, p.width-gutter, most)
+	for i := range lines {
+		lines[i] = p.ink.dim(pad(word, gutter)) + lines[i]
+		word = ""
+	}
+	return lines
+}
+
+func (p page) numbers(v *claim.Verdict) []string {
+	r, l := v.Requests, v.Latency
+	var lines []string
+	lines = append(lines, p.row("requests", fmt.Sprintf("%s in the %s after the fault: %s failed, %s slow, %s available · whole run: %s failed, %s slow of %s",
+		count(r.Total), lasting(r.Window), count(r.Failed), count(r.Slow), available(r.Availability), count(r.RunFailed), count(r.RunSlow), count(r.Run)), 2)...)
+	lines = append(lines, p.row("latency", fmt.Sprintf("p50 %s · p95 %s · p99 %s · p99.9 %s · max %s",
+		lasting(l.P50), lasting(l.P95), lasting(l.P99), lasting(l.P999), lasting(l.Max)), 1)...)
+	lines = append(lines, p.row("fault", faultWords(v), 2)...)
+	lines = append(lines, p.row("outage", outageWords(v), 2)...)
+	lines = append(lines, p.row("writes", writesWords(v), 2)...)
+	if clocks := clockWords(v.Clocks); clocks != "" {
+		lines = append(lines, p.row("clocks", clocks, 2)...)
+	}
+	return lines
+}
+
+func faultWords(v *claim.Verdict) string {
+	t := v.Fault
+	if t.At < 0 {
+		return "none was made"
+	}
+	detected := "never detected"
+	if t.Detect >= 0 {
+		detected = "detected after " + lasting(t.Detect)
+		if t.DetectBy != "" {
+			detected += " (" + clean(t.DetectBy) + ")"
+		}
+	}
+	recovered := "recovered after " + lasting(t.Recover)
+	switch {
+	case t.Recover < 0:
+		recovered = "not recovered in the window"
+	case t.Recover == 0:
+		recovered = "cost no request"
+	}
+	restored := "all replicas back after " + lasting(t.Restored)
+	switch {
+	case t.Restored < 0:
+		restored = "replicas never all back"
+	case t.Restored == 0:
+		restored = "no replica missing"
+	}
+	return detected + " · " + recovered + " · " + restored
+}
+
+func outageWords(v *claim.Verdict) string {
+	s := lasting(v.Fault.Outage) + " at the full rate"
+	if v.Budget.Month > 0 {
+		s += fmt.Sprintf(": %s of a month's budget of %s", spent(v.Budget.Share), lasting(v.Budget.Month))
+	}
+	return s + " · with the clocks of AKS " + lasting(v.Unmodelled)
+}
+
+func writesWords(v *claim.Verdict) string {
+	w := v.Writes
+	if !w.Checked {
+		return "not read back"
+	}
+	s := fmt.Sprintf("%s lost, %s doubled, %s changed of %s acknowledged", count(w.Lost), count(w.Doubled), count(w.Changed), count(w.Acknowledged))
+	if w.Unknown > 0 {
+		s += fmt.Sprintf(" · %s of %s unknown stored", count(w.Kept), count(w.Unknown))
+	}
+	if w.Strange > 0 {
+		s += fmt.Sprintf(" · %s never sent", count(w.Strange))
+	}
+	return s + " · " + several(v.StaleReads, "stale read", "stale reads")
+}
+
+func clockWords(clocks []claim.Clock) string {
+	var words []string
+	for _, c := range clocks {
+		words = append(words, fmt.Sprintf("%s %s (AKS %s)", clean(c.Name), lasting(c.Here), lasting(c.AKS)))
+	}
+	return strings.Join(words, " · ")
+}
+
+// ink colours, or does not.
+type ink bool
+
+func (i ink) paint(code, s string) string {
+	if !i || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (i ink) dim(s string) string { return i.paint("2", s) }
+func (i ink) red(s string) string { return i.paint("31", s) }
+
+func (i ink) outcome(o claim.Outcome, s string) string {
+	switch o {
+	case claim.Held:
+		return i.paint("1;32", s)
+	case claim.Refuted:
+		return i.paint("1;31", s)
+	default:
+		return i.paint("1;33", s)
+	}
+}
