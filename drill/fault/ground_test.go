@@ -292,7 +292,7 @@ func (p *played) pods() []corev1.Pod {
 // steady waits until everything is as it should be.
 func (p *played) steady() {
 	p.Helper()
-	eventually(p.T, 90*time.Second, "steady", func() error {
+	eventually(p.T, 2*time.Minute, "steady", func() error {
 		s, err := p.site.Ground.Status(context.Background())
 		if err != nil {
 			return err
@@ -306,14 +306,15 @@ func (p *played) steady() {
 		if err != nil {
 			return err
 		}
+		ready := 0
 		for _, pod := range pods.Items {
-			if !podReady(&pod) || pod.DeletionTimestamp != nil {
-				return fmt.Errorf("pod %s is not in order", pod.Name)
+			if podReady(&pod) && pod.DeletionTimestamp == nil {
+				ready++
 			}
 			serving[pod.Spec.NodeName] = true
 		}
-		if len(pods.Items) != 3 {
-			return fmt.Errorf("%d pods", len(pods.Items))
+		if ready != 3 || len(pods.Items) != 3 {
+			return fmt.Errorf("%d of %d pods are ready", ready, len(pods.Items))
 		}
 		nodes, err := p.site.Kube.CoreV1().Nodes().List(context.Background(), metav1.ListOptions{})
 		if err != nil {
