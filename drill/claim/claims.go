@@ -174,6 +174,7 @@ func (q *inquiry) capacity(least int, add adder) {
 		return
 	}
 	n, when := fewest(q.history.ready, span{q.window.from, q.window.to - 1})
+	when.from = max(when.from, q.window.from)
 	got := fmt.Sprintf("never fewer than %d", n)
 	if n < least {
 		got = fmt.Sprintf("%d, from %s for %s", n, since(q, when.from), lasting(when.length()))

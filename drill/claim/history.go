@@ -114,7 +114,7 @@ func numberAt(steps []step, at time.Duration) int {
 }
 
 // fewest is the smallest number in a span, its end included, and the first
-// stretch in which it held. Before the first step nothing is known: the number
+// stretch in which it held, as far as the end of the span. Before the first step nothing is known: the number
 // of the first step is taken.
 func fewest(steps []step, during span) (int, span) {
 	if len(steps) == 0 {
@@ -127,7 +127,10 @@ func fewest(steps []step, during span) (int, span) {
 			least = j
 		}
 	}
-	end := least + 1
+	begin, end := least, least+1
+	for begin > 0 && steps[begin-1].n == steps[least].n {
+		begin--
+	}
 	for end < len(steps) && steps[end].n == steps[least].n {
 		end++
 	}
@@ -135,7 +138,7 @@ func fewest(steps []step, during span) (int, span) {
 	if end < len(steps) {
 		to = min(to, steps[end].at)
 	}
-	return steps[least].n, span{max(steps[least].at, during.from), to}
+	return steps[least].n, span{steps[begin].at, to}
 }
 
 // at is the latest turn of something at an instant; nil before its first.

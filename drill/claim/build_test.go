@@ -1,0 +1,138 @@
+package claim
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+const (
+	ms = time.Millisecond
+	s  = time.Second
+)
+
+// A script is a record made by hand: three replicas on three nodes in three
+// zones, 100 requests a second for 30 s, the fault at 5 s, a window of 20 s.
+type script struct {
+	*record.Record
+	t *testing.T
+}
+
+func newScript(t *testing.T) *script {
+	b := &script{t: t, Record: &record.Record{
+		Header: &record.Header{
+			Version: record.Version, Drill: "pod-kill", System: "fleet", Region: "eu", Local: true,
+			Service: record.Service{Name: "vehicle", Replicas: 3, Least: 2},
+			Stores:  []string{"telemetry"},
+			Load:    record.Load{Rate: 100},
+			Window:  record.Window{Length: 20 * s},
+			Promise: record.Promise{Slow: 300 * ms},
+		},
+		End: &record.End{At: 32 * s, ReadBack: true},
+	}}
+	b.phase(0, record.Warm)
+	b.phase(2*s, record.Steady)
+	b.phase(5*s, record.Inject)
+	b.phase(6*s, record.Injected)
+	b.phase(31*s, record.Restored)
+	for i := 1; i <= 3; i++ {
+		node, zone, pod := fmt.Sprintf("n%d", i), fmt.Sprintf("eu-%d", i), fmt.Sprintf("p%d", i)
+		b.Header.Nodes = append(b.Header.Nodes, record.Node{Name: node, Zone: zone})
+		b.event(0, record.Zone, zone, "joined")
+		b.event(0, record.Machine, node, "running")
+		b.event(0, record.NodeKind, node, "ready")
+		b.event(0, record.Backend, node, "up")
+		b.on(0, record.Pod, pod, "ready", node)
+		b.on(0, record.Endpoint, pod, "ready", node)
+	}
+	b.event(0, record.Part, "eu/telemetry", "ready")
+	for i := range 3000 {
+		at := time.Duration(i) * 10 * ms
+		who := i%3 + 1
+		b.Requests = append(b.Requests, record.Request{
+			ID: fmt.Sprintf("r%d", i), Client: i % 30, Op: "write", Scheduled: at, Taken: at, Sent: at + ms, First: at + 4*ms, Done: at + 5*ms,
+			Status: 200, Conn: fmt.Sprintf("c%d", i%30), Reused: i >= 30,
+			Pod: fmt.Sprintf("p%d", who), Node: fmt.Sprintf("n%d", who), Zone: fmt.Sprintf("eu-%d", who),
+			Write: &record.Write{Entity: fmt.Sprintf("v%d", i%30), Version: int64(i + 1), Sum: fmt.Sprint("s", i), Acknowledged: true},
+		})
+		b.Stored = append(b.Stored, record.Stored{Entity: fmt.Sprintf("v%d", i%30), Version: int64(i + 1), Sum: fmt.Sprint("s", i), Copies: 1})
+	}
+	for i := range 30 {
+		b.Seconds = append(b.Seconds, record.Second{At: time.Duration(i) * s, Scheduled: 100, Answered: 100, CPU: 0.4})
+	}
+	return b
+}
+
+func (b *script) phase(at time.Duration, name string) {
+	b.Phases = append(b.Phases, record.Phase{At: at, Name: name})
+}
+
+func (b *script) event(at time.Duration, kind, name, state string) *record.Event {
+	b.Events = append(b.Events, record.Event{At: at, Kind: kind, Name: name, State: state})
+	return &b.Events[len(b.Events)-1]
+}
+
+func (b *script) on(at time.Duration, kind, name, state, node string) {
+	b.event(at, kind, name, state).Node = node
+}
+
+// at is the request that was due then.
+func (b *script) at(at time.Duration) *record.Request {
+	b.t.Helper()
+	r := &b.Requests[int(at/(10*ms))]
+	if r.Scheduled != at {
+		b.t.Fatalf("no request was due at %s", at)
+	}
+	return r
+}
+
+// fail makes the request that was due then end in a failure. Its write may be
+// stored or not.
+func (b *script) fail(at time.Duration, class record.Class, after time.Duration) *record.Request {
+	r := b.at(at)
+	r.Error, r.Status, r.First, r.Done = class, 0, 0, at+after
+	r.Pod, r.Node, r.Zone = "", "", ""
+	r.Write.Acknowledged = false
+	switch class {
+	case record.ConnectFailed, record.ConnectRefused, record.ConnectTimeout:
+		r.Conn, r.Reused, r.Sent = "", false, 0
+	}
+	return r
+}
+
+func (b *script) answer(at time.Duration, status int, detail string) *record.Request {
+	r := b.at(at)
+	r.Status, r.Detail = status, detail
+	r.Write.Acknowledged = false
+	return r
+}
+
+func (b *script) slow(at, took time.Duration) *record.Request {
+	r := b.at(at)
+	r.Done = at + took
+	return r
+}
+
+func (b *script) judge() *Verdict {
+	b.t.Helper()
+	v, err := Judge(b.Record)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v
+}
+
+func claimNamed(t *testing.T, v *Verdict, name string) Claim {
+	t.Helper()
+	for _, c := range v.Claims {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("no claim %s among %v", name, v.Claims)
+	return Claim{}
+}
+
+func number(n int) *int { return &n }
