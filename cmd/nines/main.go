@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nines-ha/nines/drill/fault"
 	"github.com/nines-ha/nines/ground"
 )
 
@@ -31,10 +32,16 @@ const (
 // errNo ends a command with exit code 1 after it has printed its answer.
 var errNo = errors.New("no")
 
+// errInconclusive ends a command with exit code 2 after it has printed its answer.
+var errInconclusive = errors.New("inconclusive")
+
 func main() {
-	// A ground starts this program again for its machines; nothing may come before.
-	if code, ok := ground.Stage(os.Args[1:], os.Stderr); ok {
-		os.Exit(code)
+	// A ground starts this program again for its machines, a drill for what heals;
+	// nothing may come before.
+	for _, stage := range []func([]string, io.Writer) (int, bool){ground.Stage, fault.Stage} {
+		if code, ok := stage(os.Args[1:], os.Stderr); ok {
+			os.Exit(code)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -53,6 +60,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	case errors.Is(err, errNo):
 		return exitNo
+	case errors.Is(err, errInconclusive):
+		return exitTrouble
 	}
 	fmt.Fprintf(stderr, "nines: %v\n", err)
 	return exitTrouble
@@ -81,6 +90,7 @@ func newRootCommand() *cobra.Command {
 		newValidateCommand(),
 		newSchemaCommand(),
 		newReplayCommand(),
+		newDrillCommand(),
 	)
 	return root
 }

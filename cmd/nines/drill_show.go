@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/drill/report"
+)
+
+func newDrillShowCommand() *cobra.Command {
+	var flags drillFlags
+	cmd := &cobra.Command{
+		Use:   "show RECORD",
+		Short: "Judge a record again, without a ground",
+		Long: `Show judges the record of a drill again, from the file alone. The same record gives
+the same verdict.
+
+Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
+		Example: `  nines drill show 20260102-150405-zone-loss.jsonl
+  nines drill show --json RECORD | jq .attribution
+  nines drill show --html report.html RECORD`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			verdict, rec, err := judgeFile(args[0])
+			if err != nil {
+				return err
+			}
+			if flags.html != "" {
+				if err := writeFile(flags.html, func(w *os.File) error { return report.HTML(w, verdict, rec) }); err != nil {
+					return err
+				}
+			}
+			if err := flags.show(cmd, verdict); err != nil {
+				return err
+			}
+			return outcome(verdict.Verdict)
+		},
+	}
+	cmd.Flags().StringVar(&flags.html, "html", "", "write a report for a browser to this `file`")
+	cmd.Flags().StringVar(&flags.junit, "junit", "", "write JUnit XML to this `file`")
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print the verdict as JSON")
+	return cmd
+}
+
+func newDrillCompareCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "compare RECORD RECORD",
+		Short: "Put two records side by side",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, _, err := judgeFile(args[0])
+			if err != nil {
+				return err
+			}
+			b, _, err := judgeFile(args[1])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), report.NewComparison(a, b))
+			}
+			return report.Compare(cmd.OutOrStdout(), a, b)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// show prints one verdict as it was asked for.
+func (f *drillFlags) show(cmd *cobra.Command, verdict *claim.Verdict) error {
+	if err := f.writeJUnit([]*claim.Verdict{verdict}); err != nil {
+		return err
+	}
+	if f.json {
+		return printJSON(cmd.OutOrStdout(), verdict)
+	}
+	width, colour := screen(cmd.OutOrStdout())
+	return report.Text(cmd.OutOrStdout(), verdict, width, colour)
+}
+
+func (f *drillFlags) writeJUnit(verdicts []*claim.Verdict) error {
+	if f.junit == "" {
+		return nil
+	}
+	return writeFile(f.junit, func(w *os.File) error { return report.JUnit(w, verdicts) })
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+// screen is the width of a terminal, and whether it may be coloured.
+func screen(w io.Writer) (width int, colour bool) {
+	const narrow, wide = 60, 120
+	file, ok := w.(interface{ Fd() uintptr })
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return 100, false
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		width = 100
+	}
+	return max(narrow, min(width, wide)), os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}

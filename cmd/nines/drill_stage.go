@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/nines-ha/nines/drill"
+	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/drill/load"
+	"github.com/nines-ha/nines/drill/report"
+	"github.com/nines-ha/nines/fleet/telemetry"
+	"github.com/nines-ha/nines/fleet/traffic"
+	"github.com/nines-ha/nines/ground"
+	"github.com/nines-ha/nines/record"
+	"github.com/nines-ha/nines/system"
+)
+
+// stage is where drills are played: a running system and a way to reach it.
+type stage struct {
+	flags   *drillFlags
+	story   *drillStory
+	sys     *system.System
+	service system.Service
+	site    fault.Site
+	outside *ground.Outside // nil: not a ground
+	address string
+	dir     string // of records
+}
+
+func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
+	elsewhere, err := f.elsewhere()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	sys, err := readSystem(f.file)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{flags: f, sys: sys, story: newDrillStory(cmd.ErrOrStderr())}
+	region, err := chooseRegion(sys, f.region)
+	if err != nil {
+		return nil, err
+	}
+	if s.service, err = chooseService(sys, f.service); err != nil {
+		return nil, err
+	}
+	s.site = fault.Site{Region: region, Namespace: string(sys.Name), Service: string(s.service.Name), Seed: f.seed}
+	if s.site.Seed == 0 {
+		s.site.Seed = uint64(time.Now().UnixNano())
+	}
+	states, err := ground.States()
+	if err != nil {
+		return nil, err
+	}
+	s.dir = filepath.Join(states, string(sys.Name), "drills")
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if elsewhere {
+		return s, s.reach(f.kubeconfig, f.context, f.url)
+	}
+	return s, s.enter(cmd.Context())
+}
+
+func (f *drillFlags) check() error {
+	switch {
+	case f.rate <= 0 || f.rate > 20000:
+		return errors.New("--rate is above 0 and at most 20000 a second")
+	case f.clients < 1 || f.clients > 20000:
+		return errors.New("--clients is 1 to 20000")
+	case f.deadline < 10*time.Millisecond || f.deadline > time.Minute:
+		return errors.New("--deadline is 10ms to 1m")
+	case f.window < 0 || f.window > time.Hour:
+		return errors.New("--window is at most 1h")
+	case f.steady < time.Second || f.steady > time.Hour:
+		return errors.New("--steady is 1s to 1h")
+	case f.arrivals != string(load.Poisson) && f.arrivals != string(load.Constant):
+		return fmt.Errorf("--arrivals is %s or %s", load.Poisson, load.Constant)
+	}
+	return nil
+}
+
+func chooseService(sys *system.System, name string) (system.Service, error) {
+	var exposed []string
+	var found system.Service
+	for _, s := range sys.Services {
+		if s.Expose == system.Hidden {
+			continue
+		}
+		exposed = append(exposed, string(s.Name))
+		if name == "" || string(s.Name) == name {
+			found = s
+		}
+	}
+	switch {
+	case len(exposed) == 0:
+		return found, fmt.Errorf("%s exposes no service, so there is nowhere to send load to; give one \"expose: public\"", sys.File)
+	case name == "" && len(exposed) > 1:
+		return found, fmt.Errorf("%s exposes several services; choose one with --service: %s", sys.File, strings.Join(exposed, ", "))
+	case found.Name == "":
+		return found, fmt.Errorf("%s exposes no service %q; it exposes %s", sys.File, name, strings.Join(exposed, ", "))
+	}
+	return found, nil
+}
+
+// enter finds the running ground.
+func (s *stage) enter(ctx context.Context) error {
+	client, err := ground.Connect(string(s.sys.Name))
+	if err != nil {
+		return err
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !status.Ready {
+		return fmt.Errorf("%s is %s; wait until \"nines status\" says that it is ready", status.Name, status.Phase)
+	}
+	if err := sameGround(s.sys, status); err != nil {
+		return err
+	}
+	s.site.Ground = client
+	s.site.Access = fault.Access{Ground: client.Name, Kubeconfig: status.Kubeconfig, Context: s.site.Region}
+	for _, st := range status.Stores {
+		s.site.Stores = append(s.site.Stores, st.Name)
+	}
+	if err := s.kube(); err != nil {
+		return err
+	}
+	if s.address, err = s.frontDoor(ctx); err != nil {
+		return err
+	}
+	s.outside, err = client.Outside(ctx)
+	return err
+}
+
+// reach goes to a cluster that is no ground.
+func (s *stage) reach(kubeconfig, name, where string) error {
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme != "http" || u.Host == "" {
+		return fmt.Errorf("--url %s: want http://HOST:PORT", where)
+	}
+	s.address = u.Host
+	if u.Port() == "" {
+		s.address = net.JoinHostPort(u.Hostname(), "80")
+	}
+	s.site.Access = fault.Access{Kubeconfig: kubeconfig, Context: name}
+	return s.kube()
+}
+
+func (s *stage) kube() error {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = s.site.Access.Kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: s.site.Access.Context}).ClientConfig()
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst, config.UserAgent = 50, 100, "nines-drill"
+	s.site.Kube, err = kubernetes.NewForConfig(config)
+	return err
+}
+
+// frontDoor is the address of the service's load balancer.
+func (s *stage) frontDoor(ctx context.Context) (string, error) {
+	service, err := s.site.Kube.CoreV1().Services(s.site.Namespace).Get(ctx, s.site.Service, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if len(service.Status.LoadBalancer.Ingress) == 0 || len(service.Spec.Ports) == 0 {
+		return "", fmt.Errorf("service %s has no load balancer yet; see \"nines status\"", s.site.Service)
+	}
+	return net.JoinHostPort(service.Status.LoadBalancer.Ingress[0].IP, strconv.Itoa(int(service.Spec.Ports[0].Port))), nil
+}
+
+func (s *stage) close() {
+	if s.outside != nil {
+		s.outside.Close()
+	}
+}
+
+// run plays one drill and leaves its record and report in files. A twin is judged
+// by what is promised of the service that it should be.
+func (s *stage) run(ctx context.Context, d drill.Drill, twin string, meant *record.Service) (*claim.Verdict, *record.Header, error) {
+	plan, err := s.plan(d, twin)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan.Meant = meant
+	s.story.begin(d.Name, twin)
+	if err := drill.Run(ctx, plan); err != nil {
+		return nil, nil, err
+	}
+	verdict, rec, err := judgeFile(plan.Record)
+	if err != nil {
+		return nil, nil, err
+	}
+	page := s.flags.html
+	if page == "" {
+		page = strings.TrimSuffix(plan.Record, ".jsonl") + ".html"
+	}
+	err = writeFile(page, func(w *os.File) error { return report.HTML(w, verdict, rec) })
+	if err != nil {
+		return nil, nil, err
+	}
+	s.story.end(plan.Record, page)
+	return verdict, rec.Header, nil
+}
+
+func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
+	f := s.flags
+	if f.window > 0 {
+		d.Window = f.window
+	}
+	slo := s.sys.SLO
+	plan := drill.Plan{
+		Drill: d, Site: s.site, System: string(s.sys.Name), Program: version, Twin: twin,
+		Objective: record.Promise{Availability: slo.Availability.Fraction(), P50: slo.P50, P95: slo.P95, P99: slo.P99, Recovery: slo.Recovery},
+		Address:   s.address, Rate: f.rate, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline,
+		Warm: 3 * time.Second, Steady: f.steady,
+		Record: f.record, Announce: s.story.announce, Progress: s.story.progress,
+	}
+	if f.quick {
+		plan.Rate, plan.Clients = f.rate/2, max(1, f.clients/2)
+		plan.Warm, plan.Steady = 2*time.Second, 3*time.Second
+	}
+	now := time.Now()
+	if plan.Record == "" {
+		name := now.Format("20060102-150405") + "-" + d.Name
+		if twin != "" {
+			name += "-" + twin
+		}
+		plan.Record = filepath.Join(s.dir, name+".jsonl")
+	}
+	config := traffic.Config{Seed: s.site.Seed, Vehicles: plan.Clients, Run: now.Format("0102150405")}
+	plan.Source = "generated"
+	if f.telemetry != "" {
+		file, err := os.Open(f.telemetry)
+		if err != nil {
+			return plan, fmt.Errorf("open telemetry: %w", err)
+		}
+		defer file.Close()
+		if config.Source, err = telemetry.Open(file); err != nil {
+			return plan, fmt.Errorf("open %s: %w", f.telemetry, err)
+		}
+		plan.Source = config.Source.Name
+	}
+	vehicles, err := traffic.New(config)
+	if err != nil {
+		return plan, err
+	}
+	plan.Traffic, plan.Mix = vehicles, vehicles.Mix()
+	plan.Dial = func(ctx context.Context, _ int) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
+	}
+	if s.outside == nil {
+		return plan, nil
+	}
+	plan.Dial = func(ctx context.Context, client int) (net.Conn, error) { return s.outside.Dial(ctx, client, s.address) }
+	for _, c := range ground.Clocks() {
+		delay := "detection"
+		if c.Missing {
+			delay = "capacity"
+		}
+		plan.Clocks = append(plan.Clocks, record.Clock{Name: c.Name, Here: c.Here, AKS: c.AKS, Delay: delay})
+	}
+	if len(s.service.Stores) > 0 {
+		plan.ReadBack = func(ctx context.Context, tell func(record.Stored)) error {
+			return s.readBack(ctx, string(s.service.Stores[0]), vehicles, tell)
+		}
+	}
+	return plan, nil
+}
+
+func judgeFile(name string) (*claim.Verdict, *record.Record, error) {
+	rec, err := record.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	verdict, err := claim.Judge(rec)
+	return verdict, rec, err
+}

@@ -1,0 +1,105 @@
+// Package drill breaks a running system under load and accounts for every
+// request. Choose from All, fill a Plan and call Run: it checks that everything
+// is in order, sends load, injects the fault, heals it, reads back what was
+// written, and leaves a record whose verdict is claim.Judge's. The rooms below
+// do the work: load sends, fault breaks, watch looks, claim judges, report
+// shows. The package knows no API of a service: what is sent is the caller's.
+package drill
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/record"
+)
+
+// A Drill is a fault with what is promised while it happens.
+type Drill struct {
+	fault.Fault
+	Window time.Duration // that is judged, from the moment the fault begins
+
+	promise func(p *record.Promise, s record.Service)
+}
+
+// graceful is what an orderly change may cost: nothing.
+const graceful = 100 * time.Millisecond
+
+// answer is how long anybody may be kept waiting for an answer of some kind. The
+// slowest operation of a service has two seconds.
+const answer = 2500 * time.Millisecond
+
+// All are the drills there are, in the order in which a suite runs them.
+func All() []Drill {
+	promises := map[string]Drill{
+		"pod-kill": {Window: 30 * time.Second, promise: func(p *record.Promise, s record.Service) {
+			p.P99, p.Restored, p.Capacity = least(p.P99, graceful), true, 1
+		}},
+		"node-loss":      {Window: 60 * time.Second, promise: lost},
+		"node-hang":      {Window: 60 * time.Second, promise: lost},
+		"zone-loss":      {Window: 60 * time.Second, promise: lost},
+		"zone-partition": {Window: 60 * time.Second, promise: lost},
+		"node-drain": {Window: 75 * time.Second, promise: func(p *record.Promise, s record.Service) {
+			orderly(p)
+			p.Capacity, p.Restored = s.Least, true
+		}},
+		"rolling-restart": {Window: 90 * time.Second, promise: func(p *record.Promise, s record.Service) {
+			orderly(p)
+			p.Capacity, p.Restored = s.Least, true
+		}},
+		"scale-down":     {Window: 45 * time.Second, promise: func(p *record.Promise, _ record.Service) { orderly(p) }},
+		"zone-return":    {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) { p.Failed = new(int) }},
+		"apiserver-loss": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) { p.Failed = new(int) }},
+		"database-restart": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Answer = answer
+		}},
+		"database-stall": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			// While nothing can be stored, what counts is that nobody is kept waiting.
+			p.Availability, p.P50, p.P95, p.P99, p.Answer = 0, 0, 0, 0, answer
+		}},
+	}
+	var all []Drill
+	for _, f := range fault.All() {
+		d := promises[f.Name]
+		d.Fault = f
+		all = append(all, d)
+	}
+	return all
+}
+
+func orderly(p *record.Promise) {
+	p.Failed, p.P99 = new(int), least(p.P99, graceful)
+}
+
+func lost(p *record.Promise, _ record.Service) { p.Restored, p.Capacity = true, 1 }
+
+func least(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+// Find is the drill of that name.
+func Find(name string) (Drill, error) {
+	var names []string
+	for _, d := range All() {
+		if d.Name == name {
+			return d, nil
+		}
+		names = append(names, d.Name)
+	}
+	return Drill{}, fmt.Errorf("there is no drill %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// Promise is what is claimed of a service, from its objective.
+func (d Drill) Promise(objective record.Promise, s record.Service) record.Promise {
+	p := objective
+	p.Slow = objective.P99
+	p.Writes, p.Fresh = true, true
+	if d.promise != nil {
+		d.promise(&p, s)
+	}
+	return p
+}

@@ -1,0 +1,104 @@
+package drill
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/record"
+)
+
+var objective = record.Promise{Availability: 0.999, P99: 300 * time.Millisecond, Recovery: 30 * time.Second}
+
+// Every fault is a drill, and every drill promises something that can be refuted.
+func TestEveryFaultIsADrill(t *testing.T) {
+	all := All()
+	if len(all) != len(fault.All()) {
+		t.Fatalf("%d drills of %d faults", len(all), len(fault.All()))
+	}
+	for _, d := range all {
+		if d.Window < 10*time.Second {
+			t.Errorf("%s judges %s", d.Name, d.Window)
+		}
+		if d.promise == nil {
+			t.Errorf("%s promises nothing of its own", d.Name)
+		}
+		p := d.Promise(objective, record.Service{Replicas: 3, Least: 2})
+		if !p.Writes || !p.Fresh || p.Slow != objective.P99 || p.Recovery != objective.Recovery {
+			t.Errorf("%s promises %+v", d.Name, p)
+		}
+	}
+}
+
+func TestPromise(t *testing.T) {
+	service := record.Service{Replicas: 3, Least: 2}
+	for _, test := range []struct {
+		drill string
+		want  func(p record.Promise) bool
+	}{
+		{"rolling-restart", func(p record.Promise) bool {
+			return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 2 && p.Restored
+		}},
+		{"node-drain", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 2 && p.Restored }},
+		{"scale-down", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 0 && !p.Restored }},
+		{"pod-kill", func(p record.Promise) bool { return p.Failed == nil && p.Availability == 0.999 && p.P99 == graceful }},
+		{"apiserver-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == objective.P99 }},
+		{"zone-return", func(p record.Promise) bool { return *p.Failed == 0 }},
+		{"zone-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Capacity == 1 && p.Restored }},
+		{"database-stall", func(p record.Promise) bool { return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes }},
+	} {
+		d, err := Find(test.drill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := d.Promise(objective, service); !test.want(p) {
+			t.Errorf("%s promises %+v", test.drill, p)
+		}
+	}
+	tight := objective
+	tight.P99 = 50 * time.Millisecond
+	d, _ := Find("pod-kill")
+	if p := d.Promise(tight, service); p.P99 != tight.P99 {
+		t.Errorf("a tighter objective became %s", p.P99)
+	}
+}
+
+func TestFindNothing(t *testing.T) {
+	if _, err := Find("sunshine"); err == nil {
+		t.Error("there is a drill called sunshine")
+	}
+}
+
+func TestHoldKeepsOrder(t *testing.T) {
+	var got string
+	h := newHold(func(e record.Event) { got += e.Name })
+	h.tell(record.Event{Name: "a"})
+	h.tell(record.Event{Name: "b"})
+	if got != "" {
+		t.Errorf("%q was told before the header", got)
+	}
+	h.release()
+	h.tell(record.Event{Name: "c"})
+	if got != "abc" {
+		t.Errorf("told %q", got)
+	}
+}
+
+func TestView(t *testing.T) {
+	var last Progress
+	v := newView(time.Now(), func(p Progress) { last = p })
+	v.phase(record.Phase{Name: record.Steady})
+	for i := range 100 {
+		v.request(&record.Request{Status: 200, Done: time.Duration(i+1) * time.Millisecond})
+	}
+	v.request(&record.Request{Error: record.Timeout, Done: time.Hour})
+	v.request(&record.Request{Status: 503})
+	v.second(record.Second{At: time.Second, Answered: 100, Failed: 2, InFlight: 7}, 3)
+	if last.P99 != 99*time.Millisecond || last.Sent != 102 || last.Failed != 2 || last.Failing != 2 || last.Ready != 3 || last.Phase != record.Steady {
+		t.Errorf("progress %+v", last)
+	}
+	v.second(record.Second{At: 2 * time.Second}, 3)
+	if last.P99 != 0 || v.failures() != 2 {
+		t.Errorf("a second later %+v", last)
+	}
+}

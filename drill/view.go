@@ -1,0 +1,130 @@
+package drill
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
+
+// Progress is how a drill stands.
+type Progress struct {
+	At       time.Duration
+	Phase    string
+	Text     string // what happened, when something did
+	Sent     int    // since the load began
+	Failed   int
+	Rate     float64 // answered in the last second
+	Failing  int     // failed in the last second
+	P99      time.Duration
+	InFlight int
+	Ready    int // endpoints
+}
+
+// view keeps what is worth showing while the drill runs.
+type view struct {
+	started time.Time
+	show    func(Progress)
+
+	mu        sync.Mutex
+	state     Progress
+	latencies []time.Duration // of the current second
+}
+
+func newView(started time.Time, show func(Progress)) *view {
+	if show == nil {
+		show = func(Progress) {}
+	}
+	return &view{started: started, show: show}
+}
+
+func (v *view) now() time.Duration { return time.Since(v.started) }
+
+func (v *view) request(r *record.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.state.Sent++
+	if failed(r) {
+		v.state.Failed++
+		return
+	}
+	v.latencies = append(v.latencies, r.Done-r.Scheduled)
+}
+
+func failed(r *record.Request) bool { return r.Error != "" || r.Status < 200 || r.Status > 299 }
+
+func (v *view) failures() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.state.Failed
+}
+
+func (v *view) second(s record.Second, ready int) {
+	v.mu.Lock()
+	slices.Sort(v.latencies)
+	v.state.P99 = 0
+	if n := len(v.latencies); n > 0 {
+		v.state.P99 = v.latencies[(n*99+99)/100-1]
+	}
+	v.latencies = v.latencies[:0]
+	v.state.At, v.state.Text = s.At+time.Second, ""
+	v.state.Rate, v.state.Failing, v.state.InFlight, v.state.Ready = float64(s.Answered), s.Failed, s.InFlight, ready
+	now := v.state
+	v.mu.Unlock()
+	v.show(now)
+}
+
+func (v *view) phase(p record.Phase) {
+	v.mu.Lock()
+	v.state.Phase = p.Name
+	v.mu.Unlock()
+	v.tell(p.At, p.Text)
+}
+
+// event shows what was broken or mended, and what the platform did about it.
+func (v *view) event(e record.Event) {
+	switch {
+	case e.Kind == record.Fault:
+		v.tell(e.At, e.Text)
+	case e.At > 0 && (e.Kind == record.Backend || e.Kind == record.Endpoint || e.Kind == record.NodeKind):
+		v.tell(e.At, e.Kind+" "+e.Name+" "+e.State)
+	}
+}
+
+func (v *view) tell(at time.Duration, text string) {
+	v.mu.Lock()
+	v.state.At, v.state.Text = at, text
+	now := v.state
+	v.mu.Unlock()
+	v.show(now)
+}
+
+// hold keeps events until the record's header is written.
+type hold struct {
+	mu   sync.Mutex
+	next func(record.Event)
+	kept []record.Event
+	open bool
+}
+
+func newHold(next func(record.Event)) *hold { return &hold{next: next} }
+
+func (h *hold) tell(e record.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.open {
+		h.kept = append(h.kept, e)
+		return
+	}
+	h.next(e)
+}
+
+func (h *hold) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.kept {
+		h.next(e)
+	}
+	h.kept, h.open = nil, true
+}
