@@ -8,9 +8,9 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-// teller sleeps so long between two rounds of telling: a wake-up for each request
-// would cost more than the telling.
-const tellEvery = 10 * time.Millisecond
+// tellEvery is the pause between two rounds of telling: to wake up for each
+// request would cost more than the telling.
+const tellEvery = 50 * time.Millisecond
 
 // An account keeps count, and hands what is to be told to the one goroutine that
 // tells it.
@@ -120,7 +120,7 @@ func (a *account) hand(next item) {
 }
 
 // seconds sums up once a second until stop is closed, and then the rest.
-func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machine *machine, each func(time.Time)) {
+func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machine *machine) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	began := now()
@@ -128,7 +128,6 @@ func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machin
 	for ended := false; !ended; {
 		select {
 		case <-ticker.C:
-			each(time.Now())
 		case <-stop:
 			ended = true
 		}

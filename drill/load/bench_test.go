@@ -2,8 +2,10 @@ package load
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -91,14 +93,12 @@ func (fetches) Answered(int, *Request, int, []byte, *record.Request) {}
 
 // generate sends a load and writes every request to a file.
 func generate(p part) error {
-	file, err := os.Create(p.File)
+	lines, err := record.Create(p.File)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	buffered := bufio.NewWriterSize(file, 1<<16)
-	lines := json.NewEncoder(buffered)
 	var latencies, service []time.Duration
+	var failure error
 	started := time.Now()
 	s, err := Run(context.Background(), Config{
 		Host: p.Address, Dial: dialer(p.Address), Clients: p.Clients, Connections: 4, Deadline: 2 * time.Second, Connect: time.Second,
@@ -106,19 +106,14 @@ func generate(p part) error {
 		Traffic:  fetches{}, Seed: 1, Started: started,
 		Tell: func(r *record.Request) {
 			latencies, service = append(latencies, r.Done-r.Scheduled), append(service, r.Done-r.Sent)
-			if err := lines.Encode(record.Line{Request: r}); err != nil {
-				panic(err)
-			}
+			failure = cmp.Or(failure, lines.Write(record.Line{Request: r}))
 		},
-		Second: func(s record.Second) { _ = lines.Encode(record.Line{Second: &s}) },
+		Second: func(s record.Second) { failure = cmp.Or(failure, lines.Write(record.Line{Second: &s})) },
 	})
-	if err != nil {
+	if err := errors.Join(err, failure, lines.Close()); err != nil {
 		return err
 	}
 	took := max(time.Since(started), p.Length)
-	if err := buffered.Flush(); err != nil {
-		return err
-	}
 	slices.Sort(latencies)
 	slices.Sort(service)
 	at := func(of []time.Duration, share float64) time.Duration { return of[int(float64(len(of)-1)*share)] }

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -18,105 +17,123 @@ type client struct {
 	most    int
 	open    int // connections, and places for one that is being opened
 	idle    []*connection
-	waiting []chan *connection
-	stale   int // found closed or too old while idle
+	waiting []*exchange // in the order of their deadlines
+	late    *time.Timer // rings when the first of them is past its deadline; nil before any waited
+	stale   int         // connections that ended while they were idle
 }
 
-// take gives a connection that is idle and alive; or nil, and then the caller has
-// a place to open one and gives it back with leave if it can't; or a turn to
-// await.
-func (c *client) take() (conn *connection, turn chan *connection) {
+// spare gives a connection that is idle, or nil.
+func (c *client) spare() *connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.idle) > 0 {
-		conn = c.idle[len(c.idle)-1]
-		c.idle = c.idle[:len(c.idle)-1]
-		if conn.usable(time.Now()) {
-			return conn, nil
-		}
-		conn.close()
-		c.open--
-		c.stale++
+	return c.latest()
+}
+
+func (c *client) latest() *connection {
+	last := len(c.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	conn := c.idle[last]
+	c.idle = c.idle[:last]
+	return conn
+}
+
+// take gives a connection that is idle; or a place to open one, which leave gives
+// back; or neither, and then x waits, and expire is called when it has waited too
+// long.
+func (c *client) take(x *exchange, expire func()) (conn *connection, place bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn = c.latest(); conn != nil {
+		return conn, false
 	}
 	if c.open < c.most {
 		c.open++
-		return nil, nil
+		return nil, true
 	}
-	turn = make(chan *connection, 1)
-	c.waiting = append(c.waiting, turn)
-	return nil, turn
+	if c.waiting = append(c.waiting, x); len(c.waiting) == 1 {
+		c.ring(expire)
+	}
+	return nil, false
 }
 
-// await gives what take gives, when it is the caller's turn.
-func (c *client) await(turn chan *connection, deadline time.Time) (*connection, error) {
-	late := time.NewTimer(time.Until(deadline))
-	defer late.Stop()
-	select {
-	case conn := <-turn:
-		return conn, nil
-	case <-late.C:
+func (c *client) ring(expire func()) {
+	if c.late != nil {
+		c.late.Stop()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	at := slices.Index(c.waiting, turn)
-	if at < 0 { // it was handed over meanwhile
-		return <-turn, nil
-	}
-	c.waiting = slices.Delete(c.waiting, at, at+1)
-	return nil, fmt.Errorf("all %d connections of the client were busy", c.most)
+	c.late = time.AfterFunc(time.Until(c.waiting[0].deadline), expire)
 }
 
-// give returns a connection that can be used again.
-func (c *client) give(conn *connection) {
+// expired takes what has waited too long.
+func (c *client) expired(now time.Time, expire func()) []*exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiting) > 0 {
-		c.handOver(conn)
-		return
+	over := 0
+	for over < len(c.waiting) && !now.Before(c.waiting[over].deadline) {
+		over++
+	}
+	gone := slices.Clone(c.waiting[:over])
+	if c.waiting = slices.Delete(c.waiting, 0, over); len(c.waiting) > 0 {
+		c.ring(expire)
+	}
+	return gone
+}
+
+// give returns a connection that can be used again, unless a request waits for
+// it: then that is to be sent.
+func (c *client) give(conn *connection) *exchange {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if x := c.first(); x != nil {
+		return x
 	}
 	c.idle = append(c.idle, conn)
+	return nil
 }
 
-// leave gives up the place of a connection that is no more.
-func (c *client) leave() {
+// leave gives up the place of a connection that is no more, unless a request
+// waits for it: then a connection is to be opened in its place.
+func (c *client) leave() *exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.waiting) > 0 {
-		c.handOver(nil)
-		return
+	if x := c.first(); x != nil {
+		return x
 	}
 	c.open--
+	return nil
 }
 
-func (c *client) handOver(conn *connection) {
-	turn := c.waiting[0]
+func (c *client) first() *exchange {
+	if len(c.waiting) == 0 {
+		return nil
+	}
+	x := c.waiting[0]
 	c.waiting = slices.Delete(c.waiting, 0, 1)
-	turn <- conn
+	return x
 }
 
-// sweep closes what is idle and was closed by the other end or lived too long,
-// as a client does that always listens.
-func (c *client) sweep(now time.Time) {
+// forget takes a connection that ended while it was idle from the others.
+func (c *client) forget(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := len(c.idle)
-	c.idle = slices.DeleteFunc(c.idle, func(conn *connection) bool {
-		if conn.usable(now) {
-			return false
-		}
-		conn.close()
-		return true
-	})
-	c.open -= before - len(c.idle)
-	c.stale += before - len(c.idle)
+	if at := slices.Index(c.idle, conn); at >= 0 {
+		c.idle = slices.Delete(c.idle, at, at+1)
+	}
+	c.stale++
 }
 
-func (c *client) close() {
+// close ends all connections; none may be in use. It tells how many had ended
+// by themselves.
+func (c *client) close() (stale int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.late != nil {
+		c.late.Stop()
+	}
 	for _, conn := range c.idle {
 		conn.close()
 	}
-	c.open -= len(c.idle)
 	c.idle = nil
+	return c.stale
 }

@@ -3,27 +3,33 @@ package load
 import (
 	"bufio"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sys/unix"
 )
 
-// A connection carries one request at a time.
+// A connection carries one request at a time. Somebody always listens to it, so
+// that its end is noticed while it is idle. That the other end closes it while a
+// request is on the way to it is a race that every client of HTTP has.
 type connection struct {
 	net.Conn
 	local  string
-	raw    syscall.RawConn // nil: it can't be looked at
-	look   func(uintptr)
-	alive  bool // what look found
-	served bool // a request before
-	since  time.Time
+	direct bool // a small Write does not wait for the other end
+	out    []byte
 
+	mu      sync.Mutex
+	pending *exchange
+	unsent  error         // of pending: it was not sent whole
+	sent    chan struct{} // of pending: closed when its sender is done with it; nil: it can't take long
+	ended   bool
+	served  bool // a request before
+
+	// Of the listener alone.
 	in      int   // bytes received for this request
 	failure error // of the first Read that failed
 	reader  *bufio.Reader
-	out     []byte
 	answer  fasthttp.Response
 
 	pod, node, zone, version string // of the latest answer
@@ -32,18 +38,7 @@ type connection struct {
 func newConnection(conn net.Conn) *connection {
 	c := &connection{Conn: conn, local: conn.LocalAddr().String()}
 	c.reader = bufio.NewReaderSize(c, mostHeader)
-	if system, ok := conn.(syscall.Conn); ok {
-		if raw, err := system.SyscallConn(); err == nil {
-			c.raw = raw
-		}
-	}
-	var one [1]byte
-	c.look = func(fd uintptr) {
-		// An orderly end shows as 0 bytes, a reset as its error, and bytes that
-		// nobody asked for make it unusable too.
-		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		c.alive = err == unix.EAGAIN
-	}
+	_, c.direct = conn.(syscall.Conn)
 	return c
 }
 
@@ -58,19 +53,48 @@ func (c *connection) Read(to []byte) (int, error) {
 	return n, err
 }
 
-// usable tells whether an idle connection may carry another request. That the
-// other end closes it between this look and the request is a race that every
-// client of HTTP has.
-func (c *connection) usable(now time.Time) bool {
-	if now.Sub(c.since) > idleLife {
+// begin hands x, which is about to be sent, over to the listener. It does not if
+// the connection has ended.
+func (c *connection) begin(x *exchange, now time.Duration, sent chan struct{}) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
 		return false
 	}
-	if c.raw == nil {
-		return true
+	c.pending, c.unsent, c.sent = x, nil, sent
+	x.told.Conn, x.told.Reused, x.told.Sent, x.told.Out = c.local, c.served, now, len(c.out)
+	return true
+}
+
+// send writes what begin announced. The listener finishes it whatever happens:
+// an answer may be there although the request could not be sent whole.
+func (c *connection) send(x *exchange) {
+	n, err := c.Write(c.out)
+	if err == nil {
+		return
 	}
-	c.alive = false
-	err := c.raw.Control(c.look)
-	return err == nil && c.alive
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending == x {
+		x.told.Out, c.unsent = n, err
+	}
+}
+
+// current is the exchange that is under way. If there is none, the connection is
+// of no more use.
+func (c *connection) current() *exchange {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = c.pending == nil
+	return c.pending
+}
+
+// end takes the exchange from the connection, and tells why it was not sent.
+func (c *connection) end() (unsent error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending, c.served = nil, true
+	return c.unsent
 }
 
 func (c *connection) close() { _ = c.Conn.Close() }

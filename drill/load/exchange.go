@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -9,91 +10,188 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-// carry brings one request from where it was taken up to where it is told.
-func (r *run) carry(ctx context.Context, c *client, told *record.Request) {
-	defer r.done(told)
-	deadline := r.origin.Add(told.Scheduled + r.Deadline - r.offset)
-	conn, turn := c.take()
-	if turn != nil {
-		var err error
-		conn, err = c.await(turn, deadline)
-		told.Waited = r.now() - told.Taken
-		if err != nil {
-			r.spare.Put(r.next(c, told))
-			r.fail(told, record.Timeout, err.Error())
-			return
-		}
-	}
-	if conn == nil {
-		var err error
-		if conn, err = r.open(ctx, c, min(r.Connect, time.Until(deadline))); err != nil {
-			c.leave()
-			r.spare.Put(r.next(c, told))
-			r.fail(told, dialFailure(err), err.Error())
-			return
-		}
-	}
-	asked := r.next(c, told)
-	again := r.exchange(c, conn, asked, told, deadline)
-	r.spare.Put(asked)
-	if !again {
-		conn.close()
-		c.leave()
-		return
-	}
-	conn.since, conn.served = time.Now(), true
-	c.give(conn)
+// An exchange is a request on its way. It belongs to one goroutine at a time.
+type exchange struct {
+	told     record.Request
+	asked    *Request
+	deadline time.Time
 }
 
-// open makes a connection within limit.
-func (r *run) open(ctx context.Context, c *client, limit time.Duration) (*connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// start sends a request as soon as there is a connection for it. It does not
+// wait: nearly every request finds an idle connection and leaves from here.
+func (r *run) start(c *client, x *exchange) {
+	for x.asked != nil || c.traffic.TryLock() {
+		conn := c.spare()
+		if x.asked == nil {
+			if conn != nil {
+				r.askLocked(c, x)
+			}
+			c.traffic.Unlock()
+		}
+		if conn == nil {
+			break
+		}
+		if r.send(conn, x) {
+			return
+		}
+	}
+	r.sending.Go(func() { r.approach(c, x) })
+}
+
+// approach sends a request on a connection that is idle or new, or makes it wait
+// for one.
+func (r *run) approach(c *client, x *exchange) {
+	for {
+		conn, place := c.take(x, func() { r.expire(c) })
+		if place {
+			r.connect(c, x)
+		}
+		if conn == nil {
+			return
+		}
+		r.ask(c, x)
+		if r.send(conn, x) {
+			return
+		}
+	}
+}
+
+// connect opens a connection in a place that the client has for it, and sends.
+func (r *run) connect(c *client, x *exchange) {
+	for x != nil {
+		conn, err := r.open(c, min(r.Connect, time.Until(x.deadline)))
+		r.ask(c, x)
+		if err == nil {
+			if r.send(conn, x) {
+				return
+			}
+			r.approach(c, x) // its listener has left the place
+			return
+		}
+		r.fail(x, dialFailure(err), err.Error())
+		if x = c.leave(); x != nil {
+			r.waited(x)
+		}
+	}
+}
+
+// expire gives up what waited until its deadline.
+func (r *run) expire(c *client) {
+	for _, x := range c.expired(time.Now(), func() { r.expire(c) }) {
+		r.waited(x)
+		r.ask(c, x)
+		r.fail(x, record.Timeout, fmt.Sprintf("all %d connections of the client were busy", c.most))
+	}
+}
+
+func (r *run) waited(x *exchange) { x.told.Waited = r.now() - x.told.Taken }
+
+// open makes a connection within limit and listens to it.
+func (r *run) open(c *client, limit time.Duration) (*connection, error) {
+	ctx, cancel := context.WithTimeout(r.patient, limit)
 	defer cancel()
-	conn, err := r.Dial(ctx, c.number)
+	raw, err := r.Dial(ctx, c.number)
 	if err != nil {
 		return nil, err
 	}
 	r.opened.Add(1)
-	return newConnection(conn), nil
+	conn := newConnection(raw)
+	r.listening.Go(func() { r.listen(c, conn) })
+	return conn, nil
 }
 
-// exchange sends a request and reads its answer. It tells whether the connection
-// can be used again.
-func (r *run) exchange(c *client, conn *connection, asked *Request, told *record.Request, deadline time.Time) bool {
-	told.Conn, told.Reused = conn.local, conn.served
-	conn.in, conn.failure = 0, nil
-	r.compose(conn, asked, told.ID)
-	if err := conn.SetDeadline(deadline); err != nil {
-		r.fail(told, record.Reset, err.Error())
+// send gives a request to a connection; it does not if that has ended.
+func (r *run) send(conn *connection, x *exchange) bool {
+	r.compose(conn, x)
+	deadline := x.deadline // x is the listener's as soon as it has begun
+	if conn.direct && len(conn.out) <= mostDirect {
+		if !conn.begin(x, r.now(), nil) {
+			return false
+		}
+		// An error would say that the connection was closed: the listener hears that.
+		_ = conn.SetReadDeadline(deadline)
+		conn.send(x)
+		return true
+	}
+	sent := make(chan struct{})
+	if !conn.begin(x, r.now(), sent) {
 		return false
 	}
-	told.Sent = r.now()
-	out, err := conn.Write(conn.out)
-	told.Out = out
-	if err != nil {
-		r.fail(told, writeFailure(err), err.Error())
+	_ = conn.SetDeadline(deadline)
+	r.sending.Go(func() {
+		defer close(sent)
+		conn.send(x)
+	})
+	return true
+}
+
+// listen reads answers until the connection ends.
+func (r *run) listen(c *client, conn *connection) {
+	for r.hear(c, conn) {
+	}
+	conn.close()
+	if x := c.leave(); x != nil {
+		r.waited(x)
+		r.connect(c, x)
+	}
+}
+
+// hear reads one answer. It tells whether the connection can be used again.
+func (r *run) hear(c *client, conn *connection) bool {
+	_, err := conn.reader.Peek(1)
+	x := conn.current()
+	if x == nil {
+		c.forget(conn)
 		return false
 	}
-	conn.answer.SkipBody = asked.Method == fasthttp.MethodHead
-	if _, err = conn.reader.Peek(1); err == nil {
+	if err != nil && isTimeout(err) && time.Now().Before(x.deadline) {
+		conn.failure = nil // it was idle for long, and is not any more
+		return true
+	}
+	told := &x.told
+	if err == nil {
 		told.First = r.now()
+		conn.answer.SkipBody = x.asked.Method == fasthttp.MethodHead
 		err = conn.answer.ReadLimitBody(conn.reader, mostBody)
 	}
 	told.In = conn.in
-	if err != nil {
-		if conn.failure != nil {
-			err = conn.failure
-		}
-		r.fail(told, readFailure(conn.failure), err.Error())
+	if conn.sent != nil { // an answer can be there before all was sent
+		_ = conn.SetWriteDeadline(time.Now())
+		<-conn.sent
+	}
+	unsent := conn.end()
+	switch {
+	case err == nil:
+	case unsent != nil:
+		r.fail(x, writeFailure(unsent), unsent.Error())
+		return false
+	case conn.failure != nil:
+		r.fail(x, readFailure(conn.failure), conn.failure.Error())
+		return false
+	default:
+		r.fail(x, record.Malformed, err.Error())
 		return false
 	}
 	told.Done = r.now()
-	r.understand(c, conn, asked, told)
-	return !conn.answer.ConnectionClose() && conn.failure == nil && conn.reader.Buffered() == 0
+	r.understand(c, conn, x)
+	if unsent != nil || conn.failure != nil || conn.answer.ConnectionClose() || conn.reader.Buffered() > 0 {
+		r.finish(x)
+		return false
+	}
+	conn.in = 0
+	_ = conn.SetReadDeadline(time.Now().Add(idleLife))
+	next := c.give(conn)
+	r.finish(x) // last, because a run whose requests are all finished closes what is idle
+	if next != nil {
+		r.waited(next)
+		r.ask(c, next)
+		r.send(conn, next) // the connection has not ended: nobody else could find that out
+	}
+	return true
 }
 
-func (r *run) understand(c *client, conn *connection, asked *Request, told *record.Request) {
-	header, body := &conn.answer.Header, conn.answer.Body()
+func (r *run) understand(c *client, conn *connection, x *exchange) {
+	header, body, told := &conn.answer.Header, conn.answer.Body(), &x.told
 	told.Status = header.StatusCode()
 	told.Pod = keep(&conn.pod, header.Peek("X-Served-By-Pod"))
 	told.Node = keep(&conn.node, header.Peek("X-Served-By-Node"))
@@ -103,14 +201,15 @@ func (r *run) understand(c *client, conn *connection, asked *Request, told *reco
 		told.Detail = explain(string(header.ContentType()), body)
 	}
 	c.traffic.Lock()
-	r.Traffic.Answered(c.number, asked, told.Status, body, told)
+	r.Traffic.Answered(c.number, x.asked, told.Status, body, told)
 	c.traffic.Unlock()
 	told.Detail = bounded(told.Detail)
 }
 
 // compose writes the request into the connection's buffer, so that it leaves in
 // one piece.
-func (r *run) compose(conn *connection, asked *Request, id string) {
+func (r *run) compose(conn *connection, x *exchange) {
+	asked := x.asked
 	header := r.headers.Get().(*fasthttp.RequestHeader)
 	defer r.headers.Put(header)
 	header.Reset()
@@ -119,7 +218,7 @@ func (r *run) compose(conn *connection, asked *Request, id string) {
 	header.SetRequestURI(asked.Path)
 	header.SetHost(r.Host)
 	header.SetUserAgent("nines")
-	header.Set("X-Request-Id", id)
+	header.Set("X-Request-Id", x.told.ID)
 	if asked.Type != "" {
 		header.SetContentType(asked.Type)
 	}

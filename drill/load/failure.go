@@ -35,12 +35,9 @@ func writeFailure(err error) record.Class {
 	return record.Reset
 }
 
-// readFailure says why there is no whole answer; failure is what the connection
-// said, nil if it is the parser that gave up.
+// readFailure says why an answer did not arrive whole.
 func readFailure(failure error) record.Class {
 	switch {
-	case failure == nil:
-		return record.Malformed
 	case isTimeout(failure):
 		return record.Timeout
 	case errors.Is(failure, io.EOF):

@@ -79,7 +79,7 @@ type Summary struct {
 	NotSent   int           // by the generator's own fault
 	Lag       time.Duration // the worst Taken - Scheduled
 	Opened    int           // connections that were established
-	Stale     int           // idle connections that were found closed before they were used
+	Stale     int           // connections that the other end closed while they were idle, or that were idle for a minute
 }
 
 // A Schedule is stages, one after the other.
@@ -98,9 +98,10 @@ type Stage struct {
 const (
 	mostInFlight = 32768
 	mostUntold   = 65536
-	mostBody     = 1 << 20 // bytes of an answer
-	mostHeader   = 8 << 10
-	mostDetail   = 200 // bytes
+	mostBody     = 1 << 20  // bytes of an answer
+	mostHeader   = 4 << 10  // bytes of its head
+	mostDirect   = 16 << 10 // bytes of a request that fit into any socket's buffer
+	mostDetail   = 200      // bytes
 	idleLife     = time.Minute
 )
 

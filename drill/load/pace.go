@@ -2,9 +2,11 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +24,7 @@ type pace interface {
 type timer struct {
 	file   *os.File
 	number int
-	buffer [8]byte
+	raw    syscall.RawConn
 	forget func() bool // that ctx wakes it
 
 	mu    sync.Mutex
@@ -35,6 +37,9 @@ func newTimer(ctx context.Context) (*timer, error) {
 		return nil, fmt.Errorf("make a timer: %w", err)
 	}
 	t := &timer{file: os.NewFile(uintptr(number), "timer"), number: number}
+	if t.raw, err = t.file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch the timer: %w", err), t.file.Close())
+	}
 	t.forget = context.AfterFunc(ctx, t.wake)
 	return t, nil
 }
@@ -54,20 +59,28 @@ func (t *timer) set(d time.Duration) error {
 }
 
 func (t *timer) sleep(ctx context.Context, d time.Duration) error {
-	if d > 0 {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	// The timer is set when the poller looks out for it, so that its ring is not
+	// missed, and never read: setting it anew stops its ringing.
+	armed := false
+	var failure error
+	err := t.raw.Read(func(uintptr) (done bool) {
+		if armed {
+			return true
+		}
+		armed = true
 		t.mu.Lock()
+		defer t.mu.Unlock()
 		if t.ended {
-			t.mu.Unlock()
-			return context.Cause(ctx)
+			return true
 		}
-		err := t.set(d)
-		t.mu.Unlock()
-		if err != nil {
-			return fmt.Errorf("set the timer: %w", err)
-		}
-		if _, err := t.file.Read(t.buffer[:]); err != nil {
-			return fmt.Errorf("wait for the timer: %w", err)
-		}
+		failure = t.set(d)
+		return failure != nil
+	})
+	if err = errors.Join(err, failure); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("wait for the timer: %w", err)
 	}
 	return context.Cause(ctx)
 }

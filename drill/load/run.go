@@ -19,15 +19,17 @@ import (
 type run struct {
 	Config
 	*account
-	clients []*client
-	origin  time.Time     // of the monotonic clock
-	offset  time.Duration // from Started to origin
-	most    int64         // in flight
-	sending sync.WaitGroup
-	spare   sync.Pool // of *Request
-	headers sync.Pool // of *fasthttp.RequestHeader
-	opened  atomic.Int64
-	label   [8]byte // of ids: the seed
+	clients   []*client
+	patient   context.Context // of what was taken up: it outlasts the load
+	origin    time.Time       // of the monotonic clock
+	offset    time.Duration   // from Started to origin
+	most      int64           // in flight
+	sending   sync.WaitGroup  // requests
+	listening sync.WaitGroup  // connections
+	spare     sync.Pool       // of *Request
+	headers   sync.Pool       // of *fasthttp.RequestHeader
+	opened    atomic.Int64
+	label     [8]byte // of ids: the seed
 }
 
 // Run sends the load that c asks for until its schedule or ctx ends, then waits
@@ -70,8 +72,9 @@ func (r *run) carryOut(ctx context.Context, pace pace) (Summary, error) {
 	stop := make(chan struct{})
 	machine := newMachine()
 	teller.Go(r.telling)
-	helpers.Go(func() { r.seconds(stop, r.now, machine, r.sweep) })
+	helpers.Go(func() { r.seconds(stop, r.now, machine) })
 
+	r.patient = context.WithoutCancel(ctx)
 	err := r.dispatch(ctx, pace)
 	r.due.Store(noneDue)
 	r.sending.Wait()
@@ -81,19 +84,13 @@ func (r *run) carryOut(ctx context.Context, pace pace) (Summary, error) {
 	teller.Wait()
 	stale := 0
 	for _, c := range r.clients {
-		c.close()
-		stale += c.stale
+		stale += c.close()
 	}
+	r.listening.Wait()
 	return Summary{
 		Scheduled: int(r.scheduled.Load()), Answered: int(r.answered.Load()), Failed: int(r.failed.Load()), NotSent: int(r.notSent.Load()),
 		Lag: r.worst, Opened: int(r.opened.Load()), Stale: stale,
 	}, err
-}
-
-func (r *run) sweep(now time.Time) {
-	for _, c := range r.clients {
-		c.sweep(now)
-	}
 }
 
 // dispatch takes up each request when it is due. Its error is one of the clock;
@@ -103,7 +100,7 @@ func (r *run) dispatch(ctx context.Context, pace pace) error {
 	// arrivals.
 	times := &arrivals{Schedule: r.Schedule, random: rand.New(rand.NewPCG(r.Seed, 1))}
 	turns := newTurns(len(r.clients), rand.New(rand.NewPCG(r.Seed, 2)))
-	patient := context.WithoutCancel(ctx)
+	grain := r.Schedule.grain()
 	begin := r.now()
 	for number := uint64(0); ; number++ {
 		at, more := times.next()
@@ -115,27 +112,35 @@ func (r *run) dispatch(ctx context.Context, pace pace) error {
 		if err := r.ready(ctx); err != nil {
 			return nil
 		}
-		if err := pace.sleep(ctx, due-r.now()); err != nil {
+		wait := due - r.now()
+		if wait > 0 {
+			wait = max(wait, grain)
+		}
+		if err := pace.sleep(ctx, wait); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("load: %w", err)
 		}
-		r.takeUp(patient, number, r.clients[turns.next()], due)
+		r.takeUp(number, r.clients[turns.next()], due)
 	}
 }
 
-func (r *run) takeUp(ctx context.Context, number uint64, c *client, due time.Duration) {
-	told := &record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now()}
-	lag := told.Taken - due
+func (r *run) takeUp(number uint64, c *client, due time.Duration) {
+	x := &exchange{
+		told:     record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now()},
+		deadline: r.origin.Add(due + r.Deadline - r.offset),
+	}
+	lag := x.told.Taken - due
 	r.taken(lag)
+	r.sending.Add(1)
 	switch {
 	case r.inFlight.Load() > r.most:
-		r.refuse(c, told, fmt.Sprintf("%d requests were in flight already", r.most))
+		r.refuse(c, x, fmt.Sprintf("%d requests were in flight already", r.most))
 	case lag >= r.Deadline:
-		r.refuse(c, told, fmt.Sprintf("the generator was %s behind", lag.Round(time.Millisecond)))
+		r.refuse(c, x, fmt.Sprintf("the generator was %s behind", lag.Round(time.Millisecond)))
 	default:
-		r.sending.Go(func() { r.carry(ctx, c, told) })
+		r.start(c, x)
 	}
 }
 
@@ -151,23 +156,35 @@ func (r *run) id(number uint64) string {
 }
 
 // refuse tells of a request that the generator itself could not send.
-func (r *run) refuse(c *client, told *record.Request, why string) {
-	r.spare.Put(r.next(c, told))
-	r.fail(told, record.NotSent, why)
-	r.done(told)
+func (r *run) refuse(c *client, x *exchange, why string) {
+	r.ask(c, x)
+	r.fail(x, record.NotSent, why)
 }
 
-// next asks the traffic for the request that told is about.
-func (r *run) next(c *client, told *record.Request) *Request {
-	asked := r.spare.Get().(*Request)
-	*asked = Request{}
-	c.traffic.Lock()
-	r.Traffic.Next(c.number, asked)
-	c.traffic.Unlock()
-	told.Op, told.Write = asked.Op, asked.Write
-	return asked
+// ask has the traffic make the request, once.
+func (r *run) ask(c *client, x *exchange) {
+	if x.asked == nil {
+		c.traffic.Lock()
+		defer c.traffic.Unlock()
+		r.askLocked(c, x)
+	}
 }
 
-func (r *run) fail(told *record.Request, class record.Class, why string) {
-	told.Done, told.Error, told.Detail = r.now(), class, bounded(why)
+func (r *run) askLocked(c *client, x *exchange) {
+	x.asked = r.spare.Get().(*Request)
+	*x.asked = Request{}
+	r.Traffic.Next(c.number, x.asked)
+	x.told.Op, x.told.Write = x.asked.Op, x.asked.Write
+}
+
+func (r *run) fail(x *exchange, class record.Class, why string) {
+	x.told.Done, x.told.Error, x.told.Detail = r.now(), class, bounded(why)
+	r.finish(x)
+}
+
+// finish is the end of a request: nothing of it is touched after.
+func (r *run) finish(x *exchange) {
+	r.spare.Put(x.asked)
+	r.done(&x.told)
+	r.sending.Done()
 }

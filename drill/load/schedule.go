@@ -37,6 +37,16 @@ func (s Schedule) highest() float64 {
 	return highest
 }
 
+// grain is how late requests may be taken up so that several are at once. Waking
+// up costs several times what sending does, which only counts where there is much
+// to send.
+func (s Schedule) grain() time.Duration {
+	if s.highest() <= 2000 {
+		return 0
+	}
+	return 500 * time.Microsecond
+}
+
 // arrivals tells when requests are due, one after the other.
 type arrivals struct {
 	Schedule
