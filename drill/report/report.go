@@ -5,6 +5,8 @@
 package report
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/nines-ha/nines/drill/claim"
@@ -33,10 +35,17 @@ func place(v *claim.Verdict) []string {
 
 func loud(o claim.Outcome) string { return strings.ToUpper(clean(string(o))) }
 
-// mainCause is the commonest, "" if nothing failed or was slow.
+// mainCause is the weightiest, "" if nothing failed or was slow.
 func mainCause(v *claim.Verdict) string {
 	if len(v.Attribution) == 0 {
 		return ""
 	}
-	return clean(v.Attribution[0].Cause)
+	return clean(weighty(v.Attribution)[0].Cause)
+}
+
+// weighty puts causes first that made most requests fail, not just slow.
+func weighty(causes []claim.Attribution) []claim.Attribution {
+	return slices.SortedStableFunc(slices.Values(causes), func(a, b claim.Attribution) int {
+		return cmp.Or(b.Failed-a.Failed, b.Slow-a.Slow)
+	})
 }

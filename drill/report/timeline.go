@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	leastLegend = 3 // lines
+	leastLegend = 3  // lines
 	markWidth   = 48 // columns of a mark's text
 )
 

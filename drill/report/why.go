@@ -14,11 +14,11 @@ func (p page) why(v *claim.Verdict, room int) []string {
 	room = max(room, leastWhy)
 	lines := []string{""}
 	room--
-	doubts := p.doubts(v, min(2, room/3))
+	doubts := p.doubts(v, min(2, room/6))
 	room -= len(doubts)
 	fixes := p.fixes(v.Fixes, min(4, max(1, room/2)))
 	room -= len(fixes)
-	lines = append(lines, p.causes(v.Attribution, room)...)
+	lines = append(lines, p.causes(weighty(v.Attribution), room)...)
 	lines = append(lines, doubts...)
 	lines = append(lines, fixes...)
 	if len(lines) == 1 {
@@ -74,10 +74,8 @@ func parts(a claim.Attribution) string {
 // doubts are those that the headline does not tell already.
 func (p page) doubts(v *claim.Verdict, most int) []string {
 	var words []string
-	for _, d := range v.Doubts {
-		if d != v.Because {
-			words = append(words, clean(d))
-		}
+	for _, d := range otherDoubts(v) {
+		words = append(words, clean(d))
 	}
 	if len(words) == 0 || most == 0 {
 		return nil

@@ -109,7 +109,7 @@ func wrap(s string, width, most int) []string {
 		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
 			line += " " + word
 		case len(lines) == most-1:
-			return append(lines, fit(line+" "+word, width-1)+"…")
+			return append(lines, fit(line+" "+word, width))
 		default:
 			lines, line = append(lines, fit(line, width)), word
 		}
