@@ -102,6 +102,9 @@ func Run(ctx context.Context, p Plan) (err error) {
 	if err := r.order(ctx); err != nil {
 		return fmt.Errorf("nothing was broken, because not everything is in order: %w", err)
 	}
+	if err := r.spread(ctx); err != nil {
+		return err
+	}
 	if r.injection, err = p.Drill.Prepare(ctx, &p.Site); err != nil {
 		return err
 	}
@@ -127,6 +130,23 @@ func (r *run) order(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, orderWait)
 	defer cancel()
 	return r.watch.Await(ctx)
+}
+
+// spread undoes what earlier drills have left: replicas that stand together. A
+// twin is left as it is.
+func (r *run) spread(ctx context.Context) error {
+	if r.Twin != "" {
+		return nil
+	}
+	restarted, err := fault.Spread(ctx, &r.Site)
+	if err != nil {
+		return fmt.Errorf("spread %s over the zones: %w", r.Site.Service, err)
+	}
+	if !restarted {
+		return nil
+	}
+	r.view.tell(r.view.now(), r.Site.Service+" was restarted: its replicas did not stand evenly in the zones")
+	return r.order(ctx)
 }
 
 func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, error) {

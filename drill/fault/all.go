@@ -77,7 +77,7 @@ func All() []Fault {
 		{
 			Name: "apiserver-loss", Ground: true, prepare: apiserverLoss,
 			About: [2]string{
-				"kills the region's API server and keeps it down for 20 s",
+				"kills the region's API server and keeps it down for 4 s, as 20 s would be with the clocks of AKS",
 				"stands for a control plane that is away: the data path must not need it",
 			},
 		},

@@ -12,7 +12,11 @@ import (
 )
 
 const (
-	apiserverAway = 20 * time.Second
+	// apiserverAway is to the ground's node-monitor-grace-period of 10 s what 20 s
+	// are to the 50 s of AKS. A server that is away for longer than that finds all
+	// leases stale when it is back and calls every node lost for a while, here as
+	// there.
+	apiserverAway = 4 * time.Second
 	storeStalled  = 8 * time.Second
 	// restartWait is how long a killed program may take to run again.
 	restartWait = time.Minute
