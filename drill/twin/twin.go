@@ -70,8 +70,10 @@ func All() []Twin {
 		Changes: []string{
 			"one replica in place of several, and no budget of disruptions, which would be of no use to it",
 		},
-		Drill: "pod-kill",
-		Claim: "availability", Cause: claim.NoEndpoint,
+		// Not availability: a small program is back in two seconds, which may be
+		// little enough of a window.
+		Drill: "pod-kill", Also: []string{"node-loss"},
+		Claim: "capacity", Cause: claim.NoEndpoint,
 		edit: func(s *system.Service) { s.Scale.Replicas = system.Range{Min: 1, Max: 1} },
 	}, {
 		Name:  "one-zone",
