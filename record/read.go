@@ -3,6 +3,7 @@ package record
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,7 @@ type Record struct {
 func Open(path string) (*Record, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the record: %w", err)
+		return nil, err
 	}
 	defer file.Close()
 	record, err := ReadFrom(file)
@@ -67,8 +68,9 @@ func ReadFrom(r io.Reader) (*Record, error) {
 
 // parser puts lines together.
 type parser struct {
-	record *Record
-	n      int // lines so far
+	record   *Record
+	n        int // lines so far
+	requests int
 }
 
 // end deals with what is after the last whole line.
@@ -90,15 +92,7 @@ func (p *parser) end(rest []byte, err error) (*Record, error) {
 		return nil, errors.New("the record is empty: the drill ended before it touched anything; run it again")
 	}
 	p.record.Cut = cut
-	slices.SortStableFunc(p.record.Events, func(a, b Event) int {
-		switch {
-		case a.At < b.At:
-			return -1
-		case a.At > b.At:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(p.record.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 	return p.record, nil
 }
 
@@ -165,9 +159,10 @@ func (p *parser) add(line *Line) error {
 	case line.Phase != nil:
 		r.Phases = append(r.Phases, *line.Phase)
 	case line.Request != nil:
-		if len(r.Requests) == MaxRequests {
+		if p.requests == MaxRequests {
 			return p.fault("is one request too many: at most %d are read; drill for a shorter time or at a lower rate", MaxRequests)
 		}
+		p.requests++
 		r.Requests = append(r.Requests, *line.Request)
 	case line.Event != nil:
 		r.Events = append(r.Events, *line.Event)

@@ -262,17 +262,40 @@ func FuzzReadFrom(f *testing.F) {
 	})
 }
 
+// The load writes a line for each request, 20,000 a second and more, on part of a
+// core that it also needs for itself.
 func BenchmarkWrite(b *testing.B) {
-	w, err := Create(filepath.Join(b.TempDir(), "r"))
-	if err != nil {
-		b.Fatal(err)
+	for _, name := range []string{"plain", "packed.gz"} {
+		b.Run(name, func(b *testing.B) {
+			w, err := Create(filepath.Join(b.TempDir(), name))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer w.Close()
+			line := lines()[2]
+			line.Request.Conn, line.Request.Pod, line.Request.Node = "100.65.0.1:40000", "vehicle-6f584d4b65-cbf6x", "westeurope-1-1"
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := w.Write(line); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
-	defer w.Close()
-	line := lines()[2]
-	line.Request.Conn, line.Request.Pod, line.Request.Node = "100.65.0.1:40000", "vehicle-6f584d4b65-cbf6x", "westeurope-1-1"
+}
+
+func BenchmarkReadFrom(b *testing.B) {
+	var file bytes.Buffer
+	e := json.NewEncoder(&file)
+	all := lines()
+	_ = e.Encode(all[0])
+	for range 1000 {
+		_ = e.Encode(all[2])
+	}
 	b.ReportAllocs()
+	b.SetBytes(int64(file.Len()))
 	for b.Loop() {
-		if err := w.Write(line); err != nil {
+		if _, err := ReadFrom(bytes.NewReader(file.Bytes())); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -55,17 +54,17 @@ func Create(path string) (*Writer, error) {
 	if err := file.Chmod(0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("create the record: %w", err), file.Close())
 	}
-	w := &Writer{file: file, stop: make(chan struct{}), done: make(chan struct{})}
-	var to io.Writer = file
-	if filepath.Ext(path) == ".gz" {
-		if w.pack, err = gzip.NewWriterLevel(file, gzip.BestSpeed); err != nil {
-			return nil, errors.Join(fmt.Errorf("create the record: %w", err), file.Close())
-		}
-		to = w.pack
+	return newWriter(file, filepath.Ext(path) == ".gz"), nil
+}
+
+func newWriter(file *os.File, packed bool) *Writer {
+	w := &Writer{file: file, out: bufio.NewWriterSize(file, writeBuffer), stop: make(chan struct{}), done: make(chan struct{})}
+	if packed {
+		w.pack = gzip.NewWriter(file)
+		w.out.Reset(w.pack)
 	}
-	w.out = bufio.NewWriterSize(to, writeBuffer)
 	go w.flushAlong()
-	return w, nil
+	return w
 }
 
 // Write adds a line, which must have exactly one field set. After an error that
