@@ -39,13 +39,19 @@ func TestPromise(t *testing.T) {
 		{"rolling-restart", func(p record.Promise) bool {
 			return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 2 && p.Restored
 		}},
-		{"node-drain", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 2 && p.Restored }},
-		{"scale-down", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 0 && !p.Restored }},
+		{"node-drain", func(p record.Promise) bool {
+			return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 2 && p.Restored
+		}},
+		{"scale-down", func(p record.Promise) bool {
+			return *p.Failed == 0 && p.P99 == graceful && p.Capacity == 0 && !p.Restored
+		}},
 		{"pod-kill", func(p record.Promise) bool { return p.Failed == nil && p.Availability == 0.999 && p.P99 == graceful }},
 		{"apiserver-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == objective.P99 }},
 		{"zone-return", func(p record.Promise) bool { return *p.Failed == 0 }},
 		{"zone-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Capacity == 1 && p.Restored }},
-		{"database-stall", func(p record.Promise) bool { return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes }},
+		{"database-stall", func(p record.Promise) bool {
+			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
+		}},
 	} {
 		d, err := Find(test.drill)
 		if err != nil {
@@ -87,6 +93,8 @@ func TestHoldKeepsOrder(t *testing.T) {
 func TestView(t *testing.T) {
 	var last Progress
 	v := newView(time.Now(), func(p Progress) { last = p })
+	v.phase(record.Phase{Name: record.Warm})
+	v.request(&record.Request{Status: 503})
 	v.phase(record.Phase{Name: record.Steady})
 	for i := range 100 {
 		v.request(&record.Request{Status: 200, Done: time.Duration(i+1) * time.Millisecond})

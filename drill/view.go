@@ -13,7 +13,7 @@ type Progress struct {
 	At       time.Duration
 	Phase    string
 	Text     string // what happened, when something did
-	Sent     int    // since the load began
+	Sent     int    // since the steady state
 	Failed   int
 	Rate     float64 // answered in the last second
 	Failing  int     // failed in the last second
@@ -78,6 +78,9 @@ func (v *view) second(s record.Second, ready int) {
 func (v *view) phase(p record.Phase) {
 	v.mu.Lock()
 	v.state.Phase = p.Name
+	if p.Name == record.Steady {
+		v.state.Sent, v.state.Failed = 0, 0 // everybody connects at once before it
+	}
 	v.mu.Unlock()
 	v.tell(p.At, p.Text)
 }
