@@ -47,7 +47,7 @@ func NewComparison(a, b *claim.Verdict) Comparison {
 	for _, name := range union(a.Claims, b.Claims, func(c claim.Claim) string { return c.Name }) {
 		c.words("claim", name, judged(a.Claims, name), judged(b.Claims, name))
 	}
-	c.number("available", available(a.Requests.Availability), available(b.Requests.Availability), b.Requests.Availability-a.Requests.Availability)
+	c.number("available", answered(a.Requests), answered(b.Requests), b.Requests.Availability-a.Requests.Availability)
 	c.count("requests", a.Requests.Total, b.Requests.Total)
 	c.count("failed", a.Requests.Failed, b.Requests.Failed)
 	c.count("slow", a.Requests.Slow, b.Requests.Slow)

@@ -115,20 +115,26 @@ func otherDoubts(v *claim.Verdict) []string {
 func numbers(v *claim.Verdict) []number {
 	r, l := v.Requests, v.Latency
 	all := []number{
-		{"Available", available(r.Availability), fmt.Sprintf("of %s in the %s after the fault", several(r.Total, "request", "requests"), lasting(r.Window))},
+		{"Available", answered(r), fmt.Sprintf("of %s in the %s after the fault", several(r.Total, "request", "requests"), lasting(r.Window))},
 		{"Failed", count(r.Failed), fmt.Sprintf("%s in the whole run of %s", count(r.RunFailed), count(r.Run))},
 		{"Slow", count(r.Slow), count(r.RunSlow) + " in the whole run"},
-		{"p99", lasting(l.P99), fmt.Sprintf("p50 %s · p95 %s · p99.9 %s · max %s", lasting(l.P50), lasting(l.P95), lasting(l.P999), lasting(l.Max))},
+		{"p99", quantile(l, l.P99), fmt.Sprintf("p50 %s · p95 %s · p99.9 %s · max %s", quantile(l, l.P50), quantile(l, l.P95), quantile(l, l.P999), quantile(l, l.Max))},
 	}
 	if t := v.Fault; t.At >= 0 {
-		recovered := "to the last request that it cost"
-		if t.Recover == 0 {
+		recovered, restored := "until the last request that it cost was over", ""
+		switch {
+		case t.Recover < 0:
+			recovered = "it still cost requests when the window ended"
+		case t.Recover == 0:
 			recovered = "it cost no request"
+		}
+		if t.Restored == 0 {
+			restored = "none was missing"
 		}
 		all = append(all,
 			number{"Detected after", reached(t.Detect), clean(t.DetectBy)},
 			number{"Recovered after", reached(t.Recover), recovered},
-			number{"All replicas back after", reached(t.Restored), ""},
+			number{"All replicas back after", reached(t.Restored), restored},
 			number{"Outage", lasting(t.Outage), fmt.Sprintf("at the full rate · with the clocks of AKS %s", lasting(v.Unmodelled))})
 	}
 	if b := v.Budget; b.Month > 0 {

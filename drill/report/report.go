@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nines-ha/nines/drill/claim"
 )
@@ -48,4 +49,20 @@ func weighty(causes []claim.Attribution) []claim.Attribution {
 	return slices.SortedStableFunc(slices.Values(causes), func(a, b claim.Attribution) int {
 		return cmp.Or(b.Failed-a.Failed, b.Slow-a.Slow)
 	})
+}
+
+// answered is the availability in the window, "-" where no request was due.
+func answered(r claim.Requests) string {
+	if r.Total == 0 {
+		return "-"
+	}
+	return available(r.Availability)
+}
+
+// quantile is a latency, "-" where no request was answered well.
+func quantile(l claim.Latency, d time.Duration) string {
+	if l.Max == 0 {
+		return "-"
+	}
+	return lasting(d)
 }

@@ -15,8 +15,8 @@ func Table(w io.Writer, vs []*claim.Verdict) error {
 	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
 	row("DRILL", "TWIN", "VERDICT", "AVAILABLE", "FAILED", "P99", "RECOVER", "LOST", "MAIN CAUSE")
 	for _, v := range vs {
-		row(clean(v.Drill), or(clean(v.Twin), "-"), clean(string(v.Verdict)), available(v.Requests.Availability), count(v.Requests.Failed),
-			lasting(v.Latency.P99), recovered(v), lost(v), or(mainCause(v), "-"))
+		row(clean(v.Drill), or(clean(v.Twin), "-"), clean(string(v.Verdict)), answered(v.Requests), count(v.Requests.Failed),
+			quantile(v.Latency, v.Latency.P99), recovered(v), lost(v), or(mainCause(v), "-"))
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the table: %w", err)

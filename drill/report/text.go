@@ -10,23 +10,29 @@ import (
 )
 
 const (
-	screenful  = 40 // lines
-	gutter     = 14 // columns of the words on the left
-	narrowest  = 40
-	mostClaims = 10 // rows; beyond that, what held is put in one
-	leastWhy   = 4  // lines for the causes
+	screenful   = 40 // lines
+	narrowExtra = 16 // lines
+	gutter      = 14 // columns of the words on the left
+	narrowest   = 40
+	wide        = 80 // columns; below it, it may take more lines
+	mostClaims  = 10 // rows; beyond that, what held is put in one
+	leastWhy    = 4  // lines for the causes
 )
 
-// Text writes a verdict for one screen: at most 40 lines, each of at most width
-// columns. Colour adds to the words and never stands alone.
+// Text writes a verdict for one screen: at most 40 lines, some more if it is
+// narrower than 80 columns. Colour adds to the words and never stands alone.
 func Text(w io.Writer, v *claim.Verdict, width int, colour bool) error {
 	width = max(width, narrowest)
 	p := page{width: width, ink: ink(colour)}
 	top := append(p.head(v), p.claims(v.Claims)...)
 	top = append(top, p.numbers(v)...)
+	most := screenful
+	if width < wide {
+		most += narrowExtra
+	}
 	bottom := p.timeline(v, leastLegend)
-	why := p.why(v, screenful-len(top)-len(bottom))
-	if room := screenful - len(top) - len(why) - len(bottom); room > 0 {
+	why := p.why(v, most-len(top)-len(bottom))
+	if room := most - len(top) - len(why) - len(bottom); room > 0 {
 		bottom = p.timeline(v, leastLegend+min(room, 4))
 	}
 	all := slices.Concat(top, why, bottom)
@@ -56,37 +62,51 @@ func (p page) claims(claims []claim.Claim) []string {
 	if len(claims) == 0 {
 		return nil
 	}
-	rows, rest := claims, 0
-	if len(claims) > mostClaims {
-		rows = nil
-		for _, c := range claims {
-			if c.Outcome != claim.Held || len(rows) < mostClaims-1 {
-				rows = append(rows, c)
-				continue
-			}
-			rest++
-		}
-	}
+	rows, rest := choose(claims)
 	name, want := 4, 8
 	for _, c := range rows {
 		name, want = max(name, len([]rune(c.Name))), max(want, len([]rune(c.Want)))
 	}
 	name = min(name, 16)
-	want = min(want, (p.width-gutter-name-4)*45/100)
+	want = min(want, (p.width-gutter-name-4)*35/100)
 	var lines []string
 	for _, c := range rows {
 		outcome := p.ink.outcome(c.Outcome, pad(clean(string(c.Outcome)), gutter))
 		got := p.width - gutter - name - want - 4
 		lines = append(lines, strings.TrimRight(outcome+pad(clean(c.Name), name)+"  "+pad(clean(c.Want), want)+"  "+fit(clean(c.Got), got), " "))
 	}
-	if rest > 0 {
-		lines = append(lines, pad("held", gutter)+several(rest, "more claim", "more claims"))
+	if len(rest) > 0 {
+		outcome := p.ink.outcome(rest[0].Outcome, pad(clean(string(rest[0].Outcome)), gutter))
+		lines = append(lines, outcome+several(len(rest), "more claim", "more claims"))
 	}
 	return append(lines, "")
 }
 
+// choose takes as many claims as there may be rows: those that did not hold
+// first. The rest begins with its worst.
+func choose(claims []claim.Claim) (rows, rest []claim.Claim) {
+	if len(claims) <= mostClaims {
+		return claims, nil
+	}
+	worst := slices.SortedStableFunc(slices.Values(claims), func(a, b claim.Claim) int { return severity(a) - severity(b) })
+	return worst[:mostClaims-1], worst[mostClaims-1:]
+}
+
+func severity(c claim.Claim) int {
+	switch c.Outcome {
+	case claim.Refuted:
+		return 0
+	case claim.Held:
+		return 2
+	}
+	return 1
+}
+
 // row is a line with its word on the left; long ones go on below it.
 func (p page) row(word, text string, most int) []string {
+	if p.width < wide {
+		most++
+	}
 	lines := wrap(text, p.width-gutter, most)
 	for i := range lines {
 		lines[i] = p.ink.dim(pad(word, gutter)) + lines[i]
@@ -96,19 +116,32 @@ func (p page) row(word, text string, most int) []string {
 }
 
 func (p page) numbers(v *claim.Verdict) []string {
-	r, l := v.Requests, v.Latency
-	var lines []string
-	lines = append(lines, p.row("requests", fmt.Sprintf("%s in the %s after the fault: %s failed, %s slow, %s available · whole run: %s failed, %s slow of %s",
-		count(r.Total), lasting(r.Window), count(r.Failed), count(r.Slow), available(r.Availability), count(r.RunFailed), count(r.RunSlow), count(r.Run)), 2)...)
-	lines = append(lines, p.row("latency", fmt.Sprintf("p50 %s · p95 %s · p99 %s · p99.9 %s · max %s",
-		lasting(l.P50), lasting(l.P95), lasting(l.P99), lasting(l.P999), lasting(l.Max)), 1)...)
+	lines := p.row("requests", requestsWords(v.Requests), 2)
+	lines = append(lines, p.row("latency", latencyWords(v.Latency), 1)...)
 	lines = append(lines, p.row("fault", faultWords(v), 2)...)
-	lines = append(lines, p.row("outage", outageWords(v), 2)...)
+	if v.Fault.At >= 0 {
+		lines = append(lines, p.row("outage", outageWords(v), 2)...)
+	}
 	lines = append(lines, p.row("writes", writesWords(v), 2)...)
 	if clocks := clockWords(v.Clocks); clocks != "" {
 		lines = append(lines, p.row("clocks", clocks, 2)...)
 	}
 	return lines
+}
+
+func requestsWords(r claim.Requests) string {
+	s := "none was due in the window"
+	if r.Total > 0 {
+		s = fmt.Sprintf("%s in the %s after the fault: %s failed, %s slow, %s available", count(r.Total), lasting(r.Window), count(r.Failed), count(r.Slow), available(r.Availability))
+	}
+	return s + fmt.Sprintf(" · whole run: %s failed, %s slow of %s", count(r.RunFailed), count(r.RunSlow), count(r.Run))
+}
+
+func latencyWords(l claim.Latency) string {
+	if l.Max == 0 {
+		return "no request was answered well"
+	}
+	return fmt.Sprintf("p50 %s · p95 %s · p99 %s · p99.9 %s · max %s", lasting(l.P50), lasting(l.P95), lasting(l.P99), lasting(l.P999), lasting(l.Max))
 }
 
 func faultWords(v *claim.Verdict) string {

@@ -25,12 +25,12 @@ func lasting(d time.Duration) string {
 		return trim(d.Seconds(), 2) + " s"
 	case d < 2*time.Minute:
 		return trim(d.Seconds(), 1) + " s"
-	case d%time.Minute < time.Second/2:
-		return count(int(d.Minutes())) + " min"
-	default:
-		d = d.Round(time.Second)
-		return fmt.Sprintf("%s min %d s", count(int(d/time.Minute)), d%time.Minute/time.Second)
 	}
+	d = d.Round(time.Second)
+	if d%time.Minute == 0 {
+		return count(int(d/time.Minute)) + " min"
+	}
+	return fmt.Sprintf("%s min %d s", count(int(d/time.Minute)), d%time.Minute/time.Second)
 }
 
 // reached writes a duration that is -1 where it did not come to that.

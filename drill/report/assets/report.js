@@ -54,7 +54,7 @@
       if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) continue;
       const ctx = u.ctx;
       ctx.save();
-      ctx.strokeStyle = ctx.fillStyle = colour("soft");
+      ctx.strokeStyle = colour("soft");
       ctx.setLineDash([8 * scale, 4 * scale]);
       ctx.beginPath();
       ctx.moveTo(u.bbox.left, y);
@@ -62,21 +62,27 @@
       ctx.stroke();
       ctx.font = 11 * scale + "px system-ui, sans-serif";
       ctx.textAlign = "right";
-      ctx.fillText(limit.name + " " + lasting(limit.ms), u.bbox.left + u.bbox.width - 4 * scale, y - 4 * scale);
+      const text = limit.name + " " + lasting(limit.ms), right = u.bbox.left + u.bbox.width - 6 * scale, long = ctx.measureText(text).width;
+      ctx.fillStyle = colour("card");
+      ctx.fillRect(right - long - 3 * scale, y - 15 * scale, long + 6 * scale, 13 * scale);
+      ctx.fillStyle = colour("soft");
+      ctx.fillText(text, right, y - 5 * scale);
       ctx.restore();
     }
   }
 
-  // nearest is the index of the next value that is there, so that one cursor
-  // reads the lines and the points.
-  function nearest(u, series, at) {
-    const values = u.data[series];
+  // nearest is the index of the next value that is there within a slice of time,
+  // so that one cursor reads the lines and the points.
+  function nearest(u, series, at, x) {
+    const values = u.data[series], times = u.data[0], within = Math.max(...data.buckets.length) || 1;
     if (series === 0 || values[at] != null) return at;
-    for (let d = 1; d < values.length; d++) {
-      if (values[at - d] != null) return at - d;
-      if (values[at + d] != null) return at + d;
+    const there = (i) => values[i] != null && Math.abs(times[i] - x) <= within;
+    const near = (i) => i >= 0 && i < times.length && Math.abs(times[i] - x) <= within;
+    for (let d = 1; near(at - d) || near(at + d); d++) {
+      if (there(at - d)) return at - d;
+      if (there(at + d)) return at + d;
     }
-    return at;
+    return null;
   }
 
   const charts = [];
@@ -91,7 +97,7 @@
       scales: { x: { time: false }, y: options.scale },
       axes: [
         { ...axis, size: 30, space: 64, values: (u, all) => all.map((v) => round(v, 2) + " s") },
-        { ...axis, size: narrow() ? 50 : 62, values: options.values, ...options.axis },
+        { ...axis, size: narrow() ? 58 : 64, values: options.values, ...options.axis },
       ],
       series: [{ label: "from the fault", value: seconds }, ...options.series],
       hooks: { drawClear: [shade], draw: [mark, ...(options.draw || [])] },
@@ -151,7 +157,7 @@
       scale: { range: (u, min, max) => [0, Math.max(max, 1) + 0.5] },
       values: (u, all) => all.map(String),
       axis: { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500], space: 18 },
-      series: [{ label: "ready endpoints", stroke: colour("ready"), width: 2, paths: uPlot.paths.stepped({ align: -1 }), points: { show: false }, value: (u, v) => v == null ? "–" : String(v) }],
+      series: [{ label: "ready endpoints", stroke: colour("ready"), width: 2, paths: steps, points: { show: false }, value: (u, v) => v == null ? "–" : String(v) }],
     });
   }
 
