@@ -109,6 +109,23 @@ func (b *script) answer(at time.Duration, status int, detail string) *record.Req
 	return r
 }
 
+// late makes n requests be taken up late, from 12 s on.
+func (b *script) late(n int, by time.Duration) {
+	for i := range n {
+		r := b.at(12*s + time.Duration(i)*10*ms)
+		r.Taken, r.Sent, r.Done = r.Scheduled+by, r.Scheduled+by+ms, r.Scheduled+by+5*ms
+	}
+}
+
+// only makes one pod answer all that is due from an instant on.
+func (b *script) only(from time.Duration, pod, node string) {
+	for i := range b.Requests {
+		if r := &b.Requests[i]; r.Scheduled >= from && r.Pod != "" {
+			r.Pod, r.Node = pod, node
+		}
+	}
+}
+
 func (b *script) slow(at, took time.Duration) *record.Request {
 	r := b.at(at)
 	r.Done = at + took

@@ -109,7 +109,7 @@ func (q *inquiry) disturbed(r *record.Request) bool {
 	case Machine, Generator:
 		return true
 	case "":
-		return q.busy(span{r.Scheduled, r.Done}) != nil || lag(r) > latency(r)/2
+		return q.busySecond(span{r.Scheduled, r.Done}) != nil || lag(r) > latency(r)/2
 	}
 	return false
 }

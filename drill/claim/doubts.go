@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -9,9 +10,11 @@ import (
 
 // What a generator may be behind its schedule.
 const (
-	mostLag   = 100 * time.Millisecond // of one request
-	lateAfter = 50 * time.Millisecond
-	mostLate  = 0.01 // share of requests that may be taken up later than that
+	mostLag       = time.Second // of one request
+	lateAfter     = 50 * time.Millisecond
+	mostLate      = 0.01 // share of requests that may be taken up later than that
+	veryLateAfter = 100 * time.Millisecond
+	mostVeryLate  = 0.001
 )
 
 const (
@@ -63,11 +66,11 @@ func (q *inquiry) doubtMeasure() {
 		// Random arrivals differ by their square root.
 		asked := rate * q.window.length().Seconds()
 		if got := float64(len(q.judged)); got < asked*leastSent-4*math.Sqrt(asked) {
-			q.doubtAll("only %s of the %s requests that the rate asks for were due in the window", count(len(q.judged)), count(int(min(asked, 1e12))))
+			q.doubtLoad("only %s of the %s requests that the rate asks for were due in the window", count(len(q.judged)), count(int(min(asked, 1e12))))
 		}
 	}
 	if busy, of := q.busySeconds(); of > 0 && float64(busy) > mostBusy*float64(of) {
-		q.doubtAll("this machine was too busy to measure anything in %d of %s of the window", busy, several(of, "second", "seconds"))
+		q.busy = append(q.busy, fmt.Sprintf("this machine was too busy to measure anything in %d of %s of the window", busy, several(of, "second", "seconds")))
 	}
 	unattributed := 0
 	for _, s := range q.suspects {
@@ -80,13 +83,20 @@ func (q *inquiry) doubtMeasure() {
 	}
 }
 
+func (q *inquiry) doubtLoad(format string, args ...any) {
+	q.behind = append(q.behind, fmt.Sprintf(format, args...))
+}
+
 func (q *inquiry) doubtGenerator() {
 	var worst time.Duration
-	late, unsent := 0, 0
+	late, veryLate, unsent := 0, 0, 0
 	for _, r := range q.run {
 		worst = max(worst, lag(r))
 		if lag(r) > lateAfter {
 			late++
+		}
+		if lag(r) > veryLateAfter {
+			veryLate++
 		}
 		if r.Error == record.NotSent {
 			unsent++
@@ -98,13 +108,16 @@ func (q *inquiry) doubtGenerator() {
 		}
 	}
 	if unsent > 0 {
-		q.doubtAll("the generator did not send %s", several(unsent, "request", "requests"))
+		q.doubtLoad("the generator did not send %s", several(unsent, "request", "requests"))
 	}
 	if worst > mostLag {
-		q.doubtAll("the generator was up to %s behind its schedule", lasting(worst))
+		q.doubtLoad("the generator was up to %s behind its schedule", lasting(worst))
 	}
 	if float64(late) > mostLate*float64(len(q.run)) {
-		q.doubtAll("the generator took up %s of %s requests more than %s late", count(late), count(len(q.run)), lasting(lateAfter))
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", count(late), count(len(q.run)), lasting(lateAfter))
+	}
+	if float64(veryLate) > mostVeryLate*float64(len(q.run)) {
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", count(veryLate), count(len(q.run)), lasting(veryLateAfter))
 	}
 }
 

@@ -36,8 +36,10 @@ type inquiry struct {
 	blames   map[*record.Request]blame
 	clients  map[int][]*suspect // those that got a connection, by scheduled time
 
-	grave []string // doubts about the evidence as a whole
-	other []string // doubts about some of it
+	grave  []string // doubts about the record as a whole
+	behind []string // doubts about the load
+	busy   []string // doubts about the machine, which can break promises and keep none
+	other  []string // doubts about some of it
 }
 
 // farthest is how long a drill can last. What a record tells beyond is a mistake
@@ -242,8 +244,8 @@ func (q *inquiry) fewestServing(during span) (int, span) {
 	return fewest(q.history.serving, during)
 }
 
-// busy is a second of a span in which the machine had no CPU to give.
-func (q *inquiry) busy(during span) *record.Second {
+// busySecond is a second of a span in which the machine had no CPU to give.
+func (q *inquiry) busySecond(during span) *record.Second {
 	i := sort.Search(len(q.seconds), func(i int) bool { return q.seconds[i].At+time.Second > during.from })
 	for ; i < len(q.seconds) && q.seconds[i].At <= during.to; i++ {
 		if isBusy(q.seconds[i]) {
@@ -271,6 +273,7 @@ func (q *inquiry) nearest(during span) *record.Event {
 	return best
 }
 
+// doubtAll is of what makes the record no evidence at all.
 func (q *inquiry) doubtAll(format string, args ...any) {
 	q.grave = append(q.grave, fmt.Sprintf(format, args...))
 }

@@ -44,21 +44,30 @@ func Judge(rec *record.Record) (*Verdict, error) {
 
 // conclude makes the verdict from claims and doubts.
 func (q *inquiry) conclude(v *Verdict) {
-	var refuted, open *Claim
+	measured := append(slices.Clone(q.behind), q.busy...)
+	var firm, refuted, open *Claim
 	for i := range v.Claims {
-		switch c := &v.Claims[i]; {
-		case c.Outcome == Refuted && refuted == nil:
-			refuted = c
+		c := &v.Claims[i]
+		switch {
 		case c.Outcome == Inconclusive && open == nil:
 			open = c
+		case c.Outcome == Refuted && refuted == nil:
+			refuted = c
+		}
+		if c.Outcome == Refuted && firm == nil && (len(measured) == 0 || c.Name == "writes" || c.Name == "fresh") {
+			firm = c // nothing that is slow or late makes a store forget
 		}
 	}
-	v.Doubts = append(slices.Clone(q.grave), q.other...)
+	v.Doubts = append(slices.Clone(q.grave), q.behind...)
+	if refuted != nil || open != nil {
+		v.Doubts = append(v.Doubts, q.busy...)
+	}
+	v.Doubts = append(v.Doubts, q.other...)
 	switch {
 	case len(q.grave) > 0:
 		v.Verdict, v.Because = Inconclusive, q.grave[0]
-	case refuted != nil:
-		v.Verdict, v.Because = Refuted, because(refuted, v.Attribution)
+	case firm != nil:
+		v.Verdict, v.Because = Refuted, because(firm, v.Attribution)
 		v.Fixes = q.fixes(v)
 	case len(v.Doubts) > 0:
 		v.Verdict, v.Because = Inconclusive, v.Doubts[0]
@@ -81,7 +90,7 @@ func none(n int) string {
 
 func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
-	if len(attribution) > 0 {
+	if len(attribution) > 0 && c.Name != "writes" && c.Name != "fresh" {
 		a, of := attribution[0], 0
 		for _, other := range attribution {
 			of += other.Count

@@ -35,22 +35,14 @@ func TestDoubts(t *testing.T) {
 		{"a gap in the load", func(b *script) {
 			b.Requests = append(append(b.Requests[:700:700], b.Requests[1000:1001]...), b.Requests[1400:]...)
 		}, Inconclusive, "only 1,301 of the 2,000 requests"},
-		{"lag of one", func(b *script) { b.at(9 * s).Taken = 9*s + 101*ms; b.at(9 * s).Done = 9*s + 110*ms }, Inconclusive, "up to 101 ms behind"},
-		{"lag that is allowed", func(b *script) { b.at(9 * s).Taken = 9*s + 100*ms; b.at(9 * s).Done = 9*s + 110*ms }, Refuted, ""},
-		{"lag of a second", func(b *script) { b.Seconds[9].Lag = 150 * ms }, Inconclusive, "up to 150 ms behind"},
-		{"lag while warming up", func(b *script) { b.Seconds[1].Lag = 150 * ms }, Refuted, ""},
-		{"many late", func(b *script) {
-			for i := range 29 {
-				r := b.at(12*s + time.Duration(i)*10*ms)
-				r.Taken, r.Done = r.Scheduled+51*ms, r.Scheduled+60*ms
-			}
-		}, Inconclusive, "29 of 2,800 requests more than 50 ms late"},
-		{"not so many late", func(b *script) {
-			for i := range 28 {
-				r := b.at(12*s + time.Duration(i)*10*ms)
-				r.Taken, r.Done = r.Scheduled+51*ms, r.Scheduled+60*ms
-			}
-		}, Refuted, ""},
+		{"lag of one", func(b *script) { b.late(1, 1001*ms) }, Inconclusive, "up to 1.001 s behind"},
+		{"lag of one that is allowed", func(b *script) { b.late(1, s) }, Refuted, ""},
+		{"lag of a second", func(b *script) { b.Seconds[9].Lag = 1100 * ms }, Inconclusive, "up to 1.1 s behind"},
+		{"lag while warming up", func(b *script) { b.Seconds[1].Lag = 1100 * ms }, Refuted, ""},
+		{"some very late", func(b *script) { b.late(3, 101*ms) }, Inconclusive, "3 of 2,800 requests more than 100 ms late"},
+		{"few very late", func(b *script) { b.late(2, 101*ms) }, Refuted, ""},
+		{"many late", func(b *script) { b.late(29, 51*ms) }, Inconclusive, "29 of 2,800 requests more than 50 ms late"},
+		{"not so many late", func(b *script) { b.late(28, 51*ms) }, Refuted, ""},
 		{"one not sent", func(b *script) { b.fail(12*s, record.NotSent, 0) }, Inconclusive, "did not send 1 request"},
 		{"busy machine", func(b *script) {
 			for i := 6; i < 12; i++ {
@@ -64,6 +56,19 @@ func TestDoubts(t *testing.T) {
 		}, Refuted, ""},
 		{"ends before it begins", func(b *script) { b.at(12 * s).Done = 11 * s }, Inconclusive, "1 request was over before due"},
 		{"far away", func(b *script) { b.at(12 * s).Done = 1e18 }, Inconclusive, "1 line claims to be at an instant that cannot be"},
+		// A store that forgets does not do so because somebody was slow.
+		{"lost, and all busy and late", func(b *script) {
+			b.Header.Promise.Writes = true
+			b.Stored = b.Stored[1:]
+			b.late(29, 200*ms)
+			for i := range b.Seconds {
+				b.Seconds[i].CPU = 1
+			}
+		}, Refuted, "writes: promised none acknowledged lost, doubled or changed, got 1 lost, none doubled, none changed of 2,999"},
+		{"lost, but the record is damaged", func(b *script) {
+			b.Header.Promise.Writes = true
+			b.Stored, b.Cut = b.Stored[1:], true
+		}, Inconclusive, "cut off"},
 		// What was seen to be broken stays broken, whatever else is not known.
 		{"fault not complete", func(b *script) { b.Phases[3].At = 25 * s }, Refuted, ""},
 		{"interrupted after the window", func(b *script) { b.End.Interrupted = "signal" }, Refuted, ""},
@@ -108,6 +113,12 @@ func TestNeverGreen(t *testing.T) {
 				b.answer(10*s+time.Duration(i)*10*ms, 500, "")
 			}
 			b.slow(12*s+500*ms, 400*ms)
+		}, ""},
+		{"generator behind", func(b *script) { b.late(3, 101*ms) }, "more than 100 ms late"},
+		{"busy machine that broke nothing", func(b *script) {
+			for i := range b.Seconds {
+				b.Seconds[i].Steal = 1
+			}
 		}, ""},
 		{"nothing promised", func(b *script) { b.Header.Promise = record.Promise{} }, "nothing was promised"},
 	}

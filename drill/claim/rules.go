@@ -3,6 +3,7 @@ package claim
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ const (
 	recovery  = 3 * time.Second  // a service finds back to a store that is ready again
 	coldStart = 10 * time.Second // a pod that was said to be ready and has not served yet is new
 	nearby    = 5 * time.Second  // what else happened around an unexplained request
+	proxied   = time.Second      // a node learns of an endpoint so long after it is told
 )
 
 // The machine, or the generator, was too busy for what it measured to count.
@@ -126,6 +128,9 @@ func podEnded(q *inquiry, s *suspect) blame {
 		for _, node := range s.nodes {
 			pods = append(pods, q.history.served(node, s.life.from)...)
 		}
+		if slices.ContainsFunc(pods, func(pod string) bool { return q.mute(pod, s.life.to) }) {
+			return blame{} // it is another pod that did not serve yet
+		}
 	}
 	for _, pod := range pods {
 		end, ok := q.history.spell(record.Pod, pod, span{s.life.from, s.life.to + slack}, ending)
@@ -166,7 +171,7 @@ func podHow(s *suspect) string {
 // before is the node's loss, one that was made later the load balancer's
 // ignorance.
 func nodeLost(q *inquiry, s *suspect) blame {
-	if s.failed && s.Error == "" || s.Error == record.ConnectRefused || s.waited {
+	if s.failed && s.Error == "" || s.waited {
 		return blame{}
 	}
 	if s.node == "" && !s.dialing {
@@ -174,8 +179,8 @@ func nodeLost(q *inquiry, s *suspect) blame {
 	}
 	for _, node := range s.nodes {
 		gone, how, ok := q.history.lost(node, s.life)
-		if !ok {
-			continue
+		if !ok || s.Error == record.ConnectRefused && s.life.from-gone.from > slack {
+			continue // what is dead refuses nothing, but what is dying may
 		}
 		verb := "connected to"
 		switch {
@@ -217,13 +222,17 @@ func nobody(q *inquiry, s *suspect) blame {
 		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; the load balancer had none of %s left to send it to", outcomeOf(s), several(len(backends), "node", "nodes"))}
 	}
 	for _, node := range s.nodes {
-		n, when := fewest(q.history.local[node], s.life)
+		n, when := fewest(q.history.local[node], span{s.life.from - proxied, s.life.to})
 		if n > 0 {
 			continue
 		}
-		story := fmt.Sprintf("%s; the load balancer sent it to %s, where no replica took requests%s", outcomeOf(s), node, until(q, when))
+		empty := until(q, when)
+		if when.to < s.life.from {
+			empty = " until " + lasting(s.life.from-when.to) + " before"
+		}
+		story := fmt.Sprintf("%s; the load balancer sent it to %s, where no replica took requests%s", outcomeOf(s), node, empty)
 		if s.node == "" {
-			story = fmt.Sprintf("%s; the load balancer still sent some to %s, where no replica took requests%s", outcomeOf(s), node, until(q, when))
+			story = fmt.Sprintf("%s; the load balancer still sent some to %s, where no replica took requests%s", outcomeOf(s), node, empty)
 		}
 		if out := q.history.next(record.Backend, node, when.from, "down"); out != nil {
 			story += fmt.Sprintf("; it took %s out %s after it was empty", node, lasting(out.At-when.from))
@@ -249,7 +258,8 @@ func notServing(q *inquiry, s *suspect) blame {
 		}
 		unfit := s.Error == "" && s.Status >= 500 || s.dialing || s.broken || s.silent
 		cold := !s.failed && s.Pod == pod
-		if age := s.life.to - said.At; (unfit || cold) && (age <= coldStart || s.Error == record.ConnectRefused) {
+		known := unfit && (s.node != "" || s.Error == record.ConnectRefused)
+		if age := s.life.to - said.At; known || (unfit || cold) && age <= coldStart {
 			return blame{NotServing, pod, fmt.Sprintf("%s; pod %s, %s, was said to be ready %s before and had not answered one request well", outcomeOf(s), pod, podHow(s), lasting(age))}
 		}
 	}
@@ -259,6 +269,13 @@ func notServing(q *inquiry, s *suspect) blame {
 		}
 	}
 	return blame{}
+}
+
+// mute tells whether a pod was said to be ready, had served nobody since, and
+// served nobody for a while after either.
+func (q *inquiry) mute(pod string, at time.Duration) bool {
+	said := q.history.at(record.Endpoint, pod, at)
+	return said != nil && said.State == "ready" && !q.ways.servedBetween(pod, said.At, at+drains)
 }
 
 // storeSays is of answers in which the service blames its store.
@@ -273,7 +290,8 @@ func starved(q *inquiry, s *suspect) blame {
 	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout || len(q.history.ready) == 0 {
 		return blame{}
 	}
-	if n, _ := fewest(q.history.ready, s.life); n < q.Header.Service.Least {
+	n, _ := fewest(q.history.ready, s.life)
+	if least := q.Header.Service.Least; n < least && q.ways.serving(s.life) < least {
 		return blame{Starved, "", fmt.Sprintf("%s; only %s ready, %d are the least for the load", outcomeOf(s), several(n, "replica was", "replicas were"), q.Header.Service.Least)}
 	}
 	return blame{}
@@ -283,8 +301,8 @@ func machineBusy(q *inquiry, s *suspect) blame {
 	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout {
 		return blame{}
 	}
-	if second := q.busy(s.life); second != nil {
-		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), share(second.CPU), share(second.Steal))}
+	if second := q.busySecond(s.life); second != nil {
+		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), roughly(second.CPU), roughly(second.Steal))}
 	}
 	return blame{}
 }

@@ -122,6 +122,14 @@ func TestRules(t *testing.T) {
 			powerOff(b)
 			return b.fail(6*s, record.Timeout, 5*s)
 		}, NodeDown, []string{"on a connection to n1, powered off 1 s before", "took it out 9.8 s after"}},
+		{"refused by a dying machine", func(b *script) *record.Request {
+			b.event(at-20*ms, record.Machine, "n1", "stopped")
+			return b.fail(at, record.ConnectRefused, 20*ms)
+		}, BalancerUnaware, []string{"connection refused", "powered off 20 ms before"}},
+		{"refused, and a machine is dead for long", func(b *script) *record.Request {
+			powerOff(b)
+			return b.fail(at, record.ConnectRefused, 20*ms)
+		}, NotServing, nil},
 		{"node hangs, and thaws", func(b *script) *record.Request {
 			b.event(6*s, record.Machine, "n1", "frozen")
 			b.event(6*s+900*ms, record.Machine, "n1", "running")
@@ -168,6 +176,13 @@ func TestRules(t *testing.T) {
 			b.event(12*s, record.Backend, "n1", "down")
 			return b.fail(at, record.ConnectTimeout, 3*s)
 		}, NoEndpoint, []string{"still sent some to n1, where no replica took requests from 1 s after the fault", "took n1 out 6 s after it was empty"}},
+		{"node does not know its new endpoint yet", func(b *script) *record.Request {
+			b.on(6*s, record.Endpoint, "p1", "gone", "n1")
+			b.on(at-5*ms, record.Endpoint, "p4", "ready", "n1")
+			r := b.slow(at, 1030*ms)
+			r.Reused, r.Sent, r.Pod = false, at+1025*ms, "p4"
+			return r
+		}, NoEndpoint, []string{"answered after 1.03 s; the load balancer sent it to n1, where no replica took requests until 5 ms before"}},
 		{"a leaving pod still serves", func(b *script) *record.Request {
 			b.on(6*s, record.Endpoint, "p1", "terminating", "n1")
 			return b.fail(at, record.ConnectTimeout, 3*s)
@@ -176,6 +191,21 @@ func TestRules(t *testing.T) {
 			b.on(6*s, record.Endpoint, "p4", "ready", "n1")
 			return b.fail(at, record.ConnectRefused, 2*ms)
 		}, NotServing, []string{"connection refused", "pod p4", "ready 302 ms before"}},
+		{"one leaves and another does not listen", func(b *script) *record.Request {
+			b.on(5*s, record.Pod, "p2", "terminating", "n2")
+			b.on(5*s, record.Endpoint, "p2", "terminating", "n2")
+			b.on(5*s, record.Endpoint, "p4", "ready", "n1")
+			b.only(6*s, "p1", "n1")
+			return b.fail(at, record.ConnectRefused, 2*ms)
+		}, NotServing, []string{"pod p4"}},
+		{"one ends and another begins to serve", func(b *script) *record.Request {
+			b.on(5*s, record.Pod, "p2", "terminating", "n2")
+			b.on(5*s, record.Endpoint, "p2", "terminating", "n2")
+			b.on(at-100*ms, record.Endpoint, "p4", "ready", "n1")
+			b.only(6*s, "p1", "n1")
+			b.at(at + 500*ms).Pod = "p4"
+			return b.fail(at, record.ConnectRefused, 2*ms)
+		}, PodEnded, []string{"pod p2 on n2, an endpoint that it can have been sent to, was told to end 1.302 s before"}},
 		{"refused by somebody", func(b *script) *record.Request { return b.fail(at, record.ConnectRefused, 2*ms) }, NotServing, []string{"3 endpoints were said to be ready"}},
 		{"ready, but cannot serve", func(b *script) *record.Request {
 			b.on(6*s, record.Endpoint, "p4", "ready", "n1")
@@ -193,8 +223,14 @@ func TestRules(t *testing.T) {
 		{"too few replicas", func(b *script) *record.Request {
 			b.on(6*s, record.Endpoint, "p2", "gone", "n2")
 			b.on(6*s, record.Endpoint, "p3", "gone", "n3")
+			b.only(6*s, "p1", "n1")
 			return b.slow(at, 400*ms)
 		}, Starved, []string{"only 1 replica was ready, 2 are the least"}},
+		{"too few are said to be ready, and all answer", func(b *script) *record.Request {
+			b.on(6*s, record.Endpoint, "p2", "unready", "n2")
+			b.on(6*s, record.Endpoint, "p3", "unready", "n3")
+			return b.slow(at, 400*ms)
+		}, Unattributed, nil},
 		{"busy machine", func(b *script) *record.Request {
 			b.Seconds[6].CPU = 0.97
 			return b.slow(at, 400*ms)

@@ -105,6 +105,16 @@ func (w *ways) servedBetween(pod string, from, to time.Duration) bool {
 	return i < len(list) && list[i] <= to
 }
 
+// serving counts the pods that gave good answers in a span.
+func (w *ways) serving(during span) (n int) {
+	for pod := range w.good {
+		if w.servedBetween(pod, during.from, during.to) {
+			n++
+		}
+	}
+	return n
+}
+
 func (w *ways) suspect(r *record.Request) *suspect {
 	s := &suspect{Request: r, failed: failed(r), life: span{max(r.Scheduled, r.Taken), max(r.Done, r.Scheduled)}}
 	switch r.Error {

@@ -22,25 +22,31 @@
 //
 // # The verdict
 //
-// It is inconclusive, whatever the claims say, if the evidence as a whole is
-// doubtful:
-//   - the record is cut off, has no end or contradicts itself
-//   - the fault never began, or the load ended before the window
-//   - a request was taken up more than 100 ms late, more than 1 % of them more than
-//     50 ms late, or one was not sent at all
+// It is inconclusive, whatever the claims say, if the record is no evidence: it is
+// cut off, has no end or contradicts itself, the fault never began, no request was
+// due in the window, or the load ended before the window.
+//
+// It is refuted if a claim about writes or stale reads is. Any other claim that is
+// refuted makes it refuted too, unless the measuring itself is in doubt, and then
+// it is inconclusive:
+//   - more than 1 % of the requests were taken up more than 50 ms late, more than
+//     0.1 % more than 100 ms, one more than a second, or one was not sent at all
 //   - fewer requests were due than 95 % of the rate (less chance: four times the
 //     square root)
 //   - the machine was busy in more than a quarter of the window's seconds: CPU at
 //     95 %, or some task waiting for one for 75 % of the time
 //
-// Otherwise it is refuted if any claim is. Otherwise it is inconclusive if any
-// claim is, if nothing was promised, or if there is a lesser doubt:
+// Otherwise it is inconclusive if any claim is, if nothing was promised, if the
+// generator was behind as above (but not for a busy machine alone: that can break a
+// promise, and cannot keep one), or if there is a lesser doubt:
 //   - more than 1 % of the failed and slow requests are unattributed
 //   - the fault was not complete within the window, the drill was interrupted
 //     after it, or not all was in order in the end
 //   - writes were promised and not read back, or the store holds what was not sent
 //
-// Otherwise it is held. A claim about failures or percentiles that is broken only
+// Otherwise it is held.
+//
+// A claim about failures or percentiles that is broken only
 // by requests that the machine or the generator was too busy for is inconclusive.
 // The failures of a whole run count even if nothing else went wrong.
 //
@@ -55,13 +61,15 @@
 //	database          500, 503, 504, slow or unanswered, and a store was not ready then or up to 3 s before
 //	pod-ended         no answer, or 5xx, and its pod had been told to end, ended or was deleted up to 1 s
 //	                  later, and answered nothing well from 2 s after on; not if its node was lost
-//	node-down         its node was stopped, frozen, deleted or cut off meanwhile
+//	node-down         its node was stopped, frozen, deleted or cut off meanwhile (refused: within 1 s of it)
 //	balancer-unaware  the same, for a connection made after that, with the backend still up
-//	no-endpoint       no connection, and nobody took any there, or the load balancer had nobody left
-//	not-serving       an endpoint, ready for less than 10 s, had not answered anything well yet; or
-//	                  a connection was refused although endpoints were said to be ready
+//	no-endpoint       no connection, or a late one, and nobody took any there then or up to 1 s before, or
+//	                  the load balancer had nobody left
+//	not-serving       the endpoint was said to be ready and had not answered anything well since (less
+//	                  than 10 s, if it was slow, or is one of several); or a connection was refused
+//	                  although endpoints were said to be ready
 //	database          5xx that says that the store cannot be reached
-//	starved           slow or unanswered, and fewer replicas were ready than the least
+//	starved           slow or unanswered, and fewer replicas than the least were ready and answered
 //	machine           slow or unanswered, and the machine was busy in that second
 //	connect-timeout, reset, server-error
 //	                  by its own result

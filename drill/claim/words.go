@@ -21,7 +21,7 @@ func lasting(d time.Duration) string {
 		return trim(d.Seconds()*1e3, 0) + " ms"
 	case d < 10*time.Second:
 		return trim(d.Seconds(), 3) + " s"
-	case d < 2*time.Minute:
+	case d < 10*time.Minute:
 		return trim(d.Seconds(), 1) + " s"
 	default:
 		return d.Round(time.Second).String()
@@ -63,6 +63,8 @@ func several(n int, one, many string) string {
 // share writes a part of 1 as percent, rounded down so that it never says more
 // than there is.
 func share(v float64) string { return trim(math.Floor(v*1e5+1e-6)/1e3, 3) + " %" }
+
+func roughly(v float64) string { return trim(math.Round(min(v, 1e6)*100), 0) + " %" }
 
 func quoted(text string) string {
 	const most = 120
