@@ -73,13 +73,9 @@ type run struct {
 
 // Run carries a drill out and returns when everything is as it was, also when
 // ctx ends before. The record is complete then, or tells why it is not. An error
-// means that there is no drill to judge: nothing was broken.
+// means that there is no drill to judge: nothing was broken. The caller holds the
+// site's fault.Lock.
 func Run(ctx context.Context, p Plan) (err error) {
-	release, err := fault.Lock(&p.Site)
-	if err != nil {
-		return err
-	}
-	defer release()
 	if err := p.Drill.Available(&p.Site); err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type stage struct {
 	outside *ground.Outside // nil: not a ground
 	address string
 	dir     string // of records
+	unlock  func()
 }
 
 func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
@@ -74,9 +75,17 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 		return nil, err
 	}
 	if elsewhere {
-		return s, s.reach(f.kubeconfig, f.context, f.url)
+		err = s.reach(f.kubeconfig, f.context, f.url)
+	} else {
+		err = s.enter(cmd.Context())
 	}
-	return s, s.enter(cmd.Context())
+	if err == nil {
+		s.unlock, err = fault.Lock(&s.site)
+	}
+	if err != nil {
+		s.close()
+	}
+	return s, err
 }
 
 func (f *drillFlags) check() error {
@@ -190,6 +199,9 @@ func (s *stage) frontDoor(ctx context.Context) (string, error) {
 }
 
 func (s *stage) close() {
+	if s.unlock != nil {
+		s.unlock()
+	}
 	if s.outside != nil {
 		s.outside.Close()
 	}

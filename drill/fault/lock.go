@@ -14,10 +14,11 @@ import (
 	"github.com/nines-ha/nines/ground"
 )
 
-// Lock makes sure that one drill at a time breaks a site, and waits for nobody:
-// the error names who has it. The lock ends with this process, but what heals
-// after a drill that was killed has a lock of its own, which counts too. It is
-// of this machine alone: two machines can still drill the same cluster.
+// Lock makes sure that one process at a time breaks a site, and waits for nobody:
+// the error names who has it. Take it before the first Healer is started; it ends
+// with this process, but what heals after one that was killed has a lock of its
+// own, which counts too. It is of this machine alone: two machines can still drill
+// the same cluster.
 func Lock(s *Site) (release func(), err error) {
 	a := s.Access
 	if s.Ground != nil {
@@ -27,11 +28,11 @@ func Lock(s *Site) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err = flock(drill, "a drill")
+	release, err = flock(drill, unix.LOCK_EX, "a drill")
 	if err != nil {
 		return nil, err
 	}
-	healed, err := flock(heal, "what heals after a drill that was interrupted")
+	healed, err := flock(heal, unix.LOCK_EX, "what heals after a drill that was interrupted")
 	if err != nil {
 		release()
 		return nil, err
@@ -40,12 +41,13 @@ func Lock(s *Site) (release func(), err error) {
 	return release, nil
 }
 
+// lockHeal is shared by the healers of one process.
 func lockHeal(a Access) (release func(), err error) {
 	_, heal, err := lockFiles(a)
 	if err != nil {
 		return nil, err
 	}
-	return flock(heal, "what heals after another drill")
+	return flock(heal, unix.LOCK_SH, "what heals after another drill")
 }
 
 // lockFiles are in the ground's own directory, and for another cluster beside
@@ -70,12 +72,12 @@ func lockFiles(a Access) (drill, heal string, err error) {
 	return prefix + "drill.lock", prefix + "heal.lock", nil
 }
 
-func flock(path, who string) (release func(), err error) {
+func flock(path string, how int, who string) (release func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 100))
 		f.Close()
