@@ -140,8 +140,8 @@ func podEnded(q *inquiry, s *suspect) blame {
 		if _, _, lost := q.history.lost(q.history.homes[pod], s.life); lost {
 			continue
 		}
-		word := map[string]string{"terminating": "told to end", "ended": "ended", "deleted": "deleted"}[end.began.State]
-		story := fmt.Sprintf("%s; pod %s on %s, %s, was %s %s", outcomeOf(s), pod, q.history.homes[pod], podHow(s), word, apart(end.from, s.life.to))
+		word := map[string]string{"terminating": "was told to end", "ended": "ended", "deleted": "was deleted"}[end.began.State]
+		story := fmt.Sprintf("%s; pod %s on %s, %s, %s %s", outcomeOf(s), pod, q.history.homes[pod], podHow(s), word, apart(end.from, s.life.to))
 		if ended := q.history.next(record.Pod, pod, end.from, "ended"); ended != nil && ended.Reason != "" {
 			story += fmt.Sprintf(" (%s)", ended.Reason)
 		}
@@ -185,7 +185,7 @@ func nodeLost(q *inquiry, s *suspect) blame {
 		verb := "connected to"
 		switch {
 		case s.node == "":
-			verb = "no connection, and the load balancer still sent some to"
+			verb = "the load balancer still sent some to"
 		case s.dialing:
 			verb = "sent by the load balancer to"
 		case !s.new():
@@ -331,88 +331,3 @@ func serverError(_ *inquiry, s *suspect) blame {
 	}
 	return blame{ServerError, s.Pod + result(s.Request), fmt.Sprintf("answered %s by %s%s", result(s.Request), by(s), said(s))}
 }
-
-// unexplained tells what is known of a request that no rule explains.
-func (q *inquiry) unexplained(s *suspect) string {
-	story := outcomeOf(s) + where(s)
-	if e := q.nearest(s.life); e != nil {
-		return fmt.Sprintf("%s; the nearest turn was %s %s %s, %s", story, e.Kind, e.Name, e.State, apart(e.At, s.life.to))
-	}
-	return story + "; nothing happened within " + lasting(nearby)
-}
-
-func outcomeOf(s *suspect) string {
-	switch s.Error {
-	case record.ConnectTimeout:
-		return "no connection within " + lasting(s.life.length())
-	case record.ConnectRefused:
-		return "connection refused"
-	case record.ConnectFailed:
-		return "connection failed" + said(s)
-	case record.Reset:
-		return "connection reset"
-	case record.Closed:
-		return "connection closed before the answer was whole"
-	case record.Timeout:
-		if s.Sent == 0 {
-			return "no connection was free within " + lasting(s.life.length())
-		}
-		return "no answer within " + lasting(latency(s.Request))
-	case record.Malformed:
-		return "an answer that is not HTTP"
-	case record.WrongAnswer:
-		return "a wrong answer" + said(s)
-	case "":
-		if s.failed {
-			return fmt.Sprintf("answered %d", s.Status)
-		}
-		return "answered after " + lasting(latency(s.Request))
-	default:
-		return string(s.Error)
-	}
-}
-
-func by(s *suspect) string {
-	switch {
-	case s.pod != "" && s.node != "":
-		return s.pod + " on " + s.node
-	case s.pod != "":
-		return s.pod
-	case s.node != "":
-		return "a pod on " + s.node
-	default:
-		return "somebody who does not tell the name"
-	}
-}
-
-func where(s *suspect) string {
-	switch {
-	case s.node == "":
-		return ", where it was sent is not known"
-	case s.pod == "":
-		return ", sent to " + s.node + " " + s.how
-	default:
-		return ", sent to " + s.pod + " on " + s.node + " " + s.how
-	}
-}
-
-func said(s *suspect) string {
-	if s.Detail == "" {
-		return ""
-	}
-	return ": " + quoted(s.Detail)
-}
-
-// since tells an instant from the fault on.
-func since(q *inquiry, at time.Duration) string {
-	switch d := at - q.window.from; {
-	case !q.injected:
-		return lasting(at) + " in the record"
-	case d < 0:
-		return lasting(-d) + " before the fault"
-	default:
-		return lasting(d) + " after the fault"
-	}
-}
-
-func until(q *inquiry, s span) string { return " from " + since(q, s.from) }

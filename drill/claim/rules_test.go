@@ -103,6 +103,16 @@ func TestRules(t *testing.T) {
 			b.Flows = append(b.Flows, record.Flow{Conn: "new", Node: "n1"})
 			return r
 		}, PodEnded, []string{"the only one where it was sent", "exit code 137"}},
+		{"pod ended, told to the second", func(b *script) *record.Request {
+			b.on(at+800*ms, record.Pod, "p1", "ended", "n1")
+			b.only(at, "p2", "n2")
+			return b.fail(at, record.Reset, 2*ms)
+		}, PodEnded, []string{"ended 798 ms after"}},
+		{"pod ended later", func(b *script) *record.Request {
+			b.on(at+1100*ms, record.Pod, "p1", "ended", "n1")
+			b.only(at, "p2", "n2")
+			return b.fail(at, record.Reset, 2*ms)
+		}, ConnectionReset, nil},
 		{"pod drains", func(b *script) *record.Request {
 			b.on(5*s, record.Pod, "p1", "terminating", "n1")
 			b.on(5*s, record.Endpoint, "p1", "terminating", "n1")
@@ -151,6 +161,10 @@ func TestRules(t *testing.T) {
 			b.Flows = append(b.Flows, record.Flow{Conn: "new", Node: "n1"})
 			return r
 		}, BalancerUnaware, []string{"connected to n1, hung 1.3 s before"}},
+		{"dialed before the node went dark", func(b *script) *record.Request {
+			b.event(at+20*ms, record.Machine, "n1", "stopped")
+			return b.fail(at, record.ConnectTimeout, 3*s)
+		}, NodeDown, []string{"powered off 20 ms after"}},
 		{"dialed while a node is dark", func(b *script) *record.Request {
 			powerOff(b)
 			return b.fail(at, record.ConnectTimeout, 3*s)
