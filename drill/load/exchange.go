@@ -68,6 +68,7 @@ func (r *run) connect(c *client, x *exchange) {
 			r.approach(c, x) // its listener has left the place
 			return
 		}
+		x.told.Conn = dialledFrom(err)
 		r.fail(x, dialFailure(err), err.Error())
 		if x = c.leave(); x != nil {
 			r.waited(x)

@@ -27,6 +27,18 @@ func dialFailure(err error) record.Class {
 	}
 }
 
+// dialledFrom is the client's end of a connection that never was; "" if it had no
+// port yet.
+func dialledFrom(err error) string {
+	var failed *net.OpError
+	if errors.As(err, &failed) {
+		if from, ok := failed.Source.(*net.TCPAddr); ok && from.Port != 0 {
+			return from.String()
+		}
+	}
+	return ""
+}
+
 // writeFailure says why a request was not sent whole.
 func writeFailure(err error) record.Class {
 	if isTimeout(err) {

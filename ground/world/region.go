@@ -367,6 +367,14 @@ func (r *region) powerOff(ctx context.Context, m *machine) error {
 	if n == nil {
 		return nil
 	}
+	// The cable first: a machine without power says goodbye to nobody, and its
+	// kernel here would close every connection of a process that ends.
+	if err := r.network.DetachNode(m.zone, m.n); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	m.cut = false
+	r.mu.Unlock()
 	return n.PowerOff(ctx)
 }
 

@@ -69,19 +69,21 @@ func (d *Dialer) Close() {
 }
 
 // Dial connects from an address of the namespace to another one. Its errors are
-// those of net.Dialer: a *net.OpError, a timeout when ctx ran out.
+// those of net.Dialer: a *net.OpError, a timeout when ctx ran out. Its Source has
+// the port, where there was one.
 func (d *Dialer) Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
-	conn, err := d.dial(ctx, from, to)
+	source := &net.TCPAddr{IP: from.AsSlice()}
+	conn, err := d.dial(ctx, from, to, source)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = ctx.Err()
 		}
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Source: &net.TCPAddr{IP: from.AsSlice()}, Addr: net.TCPAddrFromAddrPort(to), Err: err}
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Source: source, Addr: net.TCPAddrFromAddrPort(to), Err: err}
 	}
 	return conn, nil
 }
 
-func (d *Dialer) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+func (d *Dialer) dial(ctx context.Context, from netip.Addr, to netip.AddrPort, source *net.TCPAddr) (net.Conn, error) {
 	if !from.Is4() || !to.Addr().Is4() {
 		return nil, fmt.Errorf("from %s to %s: both must be IPv4 addresses", from, to)
 	}
@@ -96,6 +98,11 @@ func (d *Dialer) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (
 	}
 	if err == nil {
 		err = os.NewSyscallError("connect", unix.Connect(socket, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}))
+	}
+	if name, err := unix.Getsockname(socket); err == nil {
+		if local, ok := name.(*unix.SockaddrInet4); ok {
+			source.Port = local.Port
+		}
 	}
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		unix.Close(socket)
