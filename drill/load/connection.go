@@ -21,8 +21,9 @@ type connection struct {
 
 	mu      sync.Mutex
 	pending *exchange
-	unsent  error         // of pending: it was not sent whole
-	sent    chan struct{} // of pending: closed when its sender is done with it; nil: it can't take long
+	unsent  error // of pending: it was not sent whole
+	sending bool  // out is in use: an answer can be there before all was sent
+	parked  bool  // it can be used again as soon as it is not sending any more
 	ended   bool
 	served  bool // a request before
 
@@ -55,29 +56,42 @@ func (c *connection) Read(to []byte) (int, error) {
 
 // begin hands x, which is about to be sent, over to the listener. It does not if
 // the connection has ended.
-func (c *connection) begin(x *exchange, now time.Duration, sent chan struct{}) bool {
+func (c *connection) begin(x *exchange, now time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return false
 	}
-	c.pending, c.unsent, c.sent = x, nil, sent
+	c.pending, c.unsent, c.sending = x, nil, true
 	x.told.Conn, x.told.Reused, x.told.Sent, x.told.Out = c.local, c.served, now, len(c.out)
 	return true
 }
 
-// send writes what begin announced. The listener finishes it whatever happens:
-// an answer may be there although the request could not be sent whole.
-func (c *connection) send(x *exchange) {
+// send writes what begin announced, and tells whether the connection is the
+// caller's to give on. The listener finishes the exchange whatever happens: an
+// answer may be there although the request could not be sent whole.
+func (c *connection) send(x *exchange) (parked bool) {
 	n, err := c.Write(c.out)
-	if err == nil {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending == x {
+	if err != nil && c.pending == x {
 		x.told.Out, c.unsent = n, err
 	}
+	parked, c.parked, c.sending = c.parked, false, false
+	if parked && err != nil {
+		c.close() // which the listener hears
+		return false
+	}
+	return parked
+}
+
+// rest tells whether the connection is the caller's to give on; otherwise it is
+// the sender's, when it is done.
+func (c *connection) rest() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parked = c.sending
+	return !c.sending
 }
 
 // current is the exchange that is under way. If there is none, the connection is

@@ -31,7 +31,7 @@ func (r *run) start(c *client, x *exchange) {
 		if conn == nil {
 			break
 		}
-		if r.send(conn, x) {
+		if r.send(c, conn, x) {
 			return
 		}
 	}
@@ -50,7 +50,7 @@ func (r *run) approach(c *client, x *exchange) {
 			return
 		}
 		r.ask(c, x)
-		if r.send(conn, x) {
+		if r.send(c, conn, x) {
 			return
 		}
 	}
@@ -62,7 +62,7 @@ func (r *run) connect(c *client, x *exchange) {
 		conn, err := r.open(c, min(r.Connect, time.Until(x.deadline)))
 		r.ask(c, x)
 		if err == nil {
-			if r.send(conn, x) {
+			if r.send(c, conn, x) {
 				return
 			}
 			r.approach(c, x) // its listener has left the place
@@ -102,28 +102,39 @@ func (r *run) open(c *client, limit time.Duration) (*connection, error) {
 }
 
 // send gives a request to a connection; it does not if that has ended.
-func (r *run) send(conn *connection, x *exchange) bool {
+func (r *run) send(c *client, conn *connection, x *exchange) bool {
 	r.compose(conn, x)
-	deadline := x.deadline // x is the listener's as soon as it has begun
-	if conn.direct && len(conn.out) <= mostDirect {
-		if !conn.begin(x, r.now(), nil) {
-			return false
-		}
-		// An error would say that the connection was closed: the listener hears that.
-		_ = conn.SetReadDeadline(deadline)
-		conn.send(x)
-		return true
-	}
-	sent := make(chan struct{})
-	if !conn.begin(x, r.now(), sent) {
+	deadline := x.deadline
+	if !conn.begin(x, r.now()) { // x is the listener's from here
 		return false
+	}
+	// An error would say that the connection was closed: the listener hears that.
+	if conn.direct && len(conn.out) <= mostDirect {
+		_ = conn.SetReadDeadline(deadline)
+		if conn.send(x) {
+			r.give(c, conn)
+		}
+		return true
 	}
 	_ = conn.SetDeadline(deadline)
 	r.sending.Go(func() {
-		defer close(sent)
-		conn.send(x)
+		if conn.send(x) {
+			r.give(c, conn)
+		}
 	})
 	return true
+}
+
+// give makes a connection available, or uses it for a request that waits.
+func (r *run) give(c *client, conn *connection) {
+	_ = conn.SetReadDeadline(time.Now().Add(idleLife))
+	if x := c.give(conn); x != nil {
+		r.waited(x)
+		r.ask(c, x)
+		if !r.send(c, conn, x) {
+			r.sending.Go(func() { r.approach(c, x) })
+		}
+	}
 }
 
 // listen reads answers until the connection ends.
@@ -133,7 +144,7 @@ func (r *run) listen(c *client, conn *connection) {
 	conn.close()
 	if x := c.leave(); x != nil {
 		r.waited(x)
-		r.connect(c, x)
+		r.sending.Go(func() { r.connect(c, x) })
 	}
 }
 
@@ -156,10 +167,6 @@ func (r *run) hear(c *client, conn *connection) bool {
 		err = conn.answer.ReadLimitBody(conn.reader, mostBody)
 	}
 	told.In = conn.in
-	if conn.sent != nil { // an answer can be there before all was sent
-		_ = conn.SetWriteDeadline(time.Now())
-		<-conn.sent
-	}
 	unsent := conn.end()
 	switch {
 	case err == nil:
@@ -180,14 +187,10 @@ func (r *run) hear(c *client, conn *connection) bool {
 		return false
 	}
 	conn.in = 0
-	_ = conn.SetReadDeadline(time.Now().Add(idleLife))
-	next := c.give(conn)
-	r.finish(x) // last, because a run whose requests are all finished closes what is idle
-	if next != nil {
-		r.waited(next)
-		r.ask(c, next)
-		r.send(conn, next) // the connection has not ended: nobody else could find that out
+	if conn.rest() {
+		r.give(c, conn)
 	}
+	r.finish(x) // last, because a run whose requests are all finished closes what is idle
 	return true
 }
 
