@@ -46,7 +46,11 @@ unit: go-version ## unit tests of both modules
 
 .PHONY: ground-test
 ground-test: engines ## tests on real clusters (needs root)
-	$(GO) test -tags ground -count=1 -p 1 -timeout 30m -v ./ground/...
+	$(GO) test -tags ground -count=1 -p 1 -timeout 30m -v ./ground/... ./drill/... ./cmd/nines
+
+.PHONY: drill-suite
+drill-suite: build ## every drill on the ground that runs, and one table (needs make up)
+	bin/nines drill suite -f $(SYSTEM) $(ARGS)
 
 .PHONY: race
 race: go-version ## unit tests of both modules under the race detector (needs gcc)
