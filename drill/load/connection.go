@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -21,9 +20,11 @@ type connection struct {
 
 	mu      sync.Mutex
 	pending *exchange
-	unsent  error // of pending: it was not sent whole
-	sending bool  // out is in use: an answer can be there before all was sent
-	parked  bool  // it can be used again as soon as it is not sending any more
+	unsent  error     // of pending: it was not sent whole
+	sending bool      // out is in use: an answer can be there before all was sent
+	parked  bool      // it can be used again as soon as it is not sending any more
+	armed   time.Time // Read gives up then, to look whether it should
+	used    time.Time
 	ended   bool
 	served  bool // a request before
 
@@ -37,9 +38,13 @@ type connection struct {
 }
 
 func newConnection(conn net.Conn) *connection {
-	c := &connection{Conn: conn, local: conn.LocalAddr().String()}
+	c := &connection{Conn: conn, local: conn.LocalAddr().String(), used: time.Now()}
 	c.reader = bufio.NewReaderSize(c, mostHeader)
-	_, c.direct = conn.(syscall.Conn)
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if wire, err := newWire(tcp); err == nil {
+			c.Conn, c.direct = wire, true
+		}
+	}
 	return c
 }
 
@@ -47,11 +52,32 @@ func newConnection(conn net.Conn) *connection {
 // their own.
 func (c *connection) Read(to []byte) (int, error) {
 	n, err := c.Conn.Read(to)
+	for n == 0 && err != nil && isTimeout(err) && c.rearm(time.Now()) {
+		n, err = c.Conn.Read(to)
+	}
 	c.in += n
 	if err != nil && c.failure == nil {
 		c.failure = err
 	}
 	return n, err
+}
+
+// rearm has Read go on if it is not yet time to give up. The deadline of a
+// connection is not set with each request, which would be costly: one that is
+// too early does no harm.
+func (c *connection) rearm(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := c.used.Add(idleLife)
+	if c.pending != nil {
+		until = c.pending.deadline
+	}
+	return now.Before(until) && c.arm(until)
+}
+
+func (c *connection) arm(until time.Time) bool {
+	c.armed = until
+	return c.SetReadDeadline(until) == nil
 }
 
 // begin hands x, which is about to be sent, over to the listener. It does not if
@@ -63,6 +89,9 @@ func (c *connection) begin(x *exchange, now time.Duration) bool {
 		return false
 	}
 	c.pending, c.unsent, c.sending = x, nil, true
+	if c.armed.IsZero() || c.armed.After(x.deadline) {
+		c.arm(x.deadline) // if the connection was closed, Read says so
+	}
 	x.told.Conn, x.told.Reused, x.told.Sent, x.told.Out = c.local, c.served, now, len(c.out)
 	return true
 }
@@ -72,6 +101,18 @@ func (c *connection) begin(x *exchange, now time.Duration) bool {
 // answer may be there although the request could not be sent whole.
 func (c *connection) send(x *exchange) (parked bool) {
 	n, err := c.Write(c.out)
+	return c.wasSent(x, n, err)
+}
+
+// sendSlowly is send of what may have to wait for the other end.
+func (c *connection) sendSlowly(x *exchange, deadline time.Time) (parked bool) {
+	_ = c.SetWriteDeadline(deadline) // an error is one of Write too
+	n, err := c.Write(c.out)
+	_ = c.SetWriteDeadline(time.Time{})
+	return c.wasSent(x, n, err)
+}
+
+func (c *connection) wasSent(x *exchange, n int, err error) (parked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil && c.pending == x {
@@ -107,7 +148,7 @@ func (c *connection) current() *exchange {
 func (c *connection) end() (unsent error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending, c.served = nil, true
+	c.pending, c.served, c.used = nil, true, time.Now()
 	return c.unsent
 }
 

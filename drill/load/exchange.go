@@ -108,17 +108,14 @@ func (r *run) send(c *client, conn *connection, x *exchange) bool {
 	if !conn.begin(x, r.now()) { // x is the listener's from here
 		return false
 	}
-	// An error would say that the connection was closed: the listener hears that.
 	if conn.direct && len(conn.out) <= mostDirect {
-		_ = conn.SetReadDeadline(deadline)
 		if conn.send(x) {
 			r.give(c, conn)
 		}
 		return true
 	}
-	_ = conn.SetDeadline(deadline)
 	r.sending.Go(func() {
-		if conn.send(x) {
+		if conn.sendSlowly(x, deadline) {
 			r.give(c, conn)
 		}
 	})
@@ -127,7 +124,6 @@ func (r *run) send(c *client, conn *connection, x *exchange) bool {
 
 // give makes a connection available, or uses it for a request that waits.
 func (r *run) give(c *client, conn *connection) {
-	_ = conn.SetReadDeadline(time.Now().Add(idleLife))
 	if x := c.give(conn); x != nil {
 		r.waited(x)
 		r.ask(c, x)
@@ -155,10 +151,6 @@ func (r *run) hear(c *client, conn *connection) bool {
 	if x == nil {
 		c.forget(conn)
 		return false
-	}
-	if err != nil && isTimeout(err) && time.Now().Before(x.deadline) {
-		conn.failure = nil // it was idle for long, and is not any more
-		return true
 	}
 	told := &x.told
 	if err == nil {

@@ -98,10 +98,10 @@ type Stage struct {
 const (
 	mostInFlight = 32768
 	mostUntold   = 65536
-	mostBody     = 1 << 20  // bytes of an answer
-	mostHeader   = 4 << 10  // bytes of its head
-	mostDirect   = 16 << 10 // bytes of a request that fit into any socket's buffer
-	mostDetail   = 200      // bytes
+	mostBody     = 1 << 20 // bytes of an answer
+	mostHeader   = 4 << 10 // bytes of its head
+	mostDirect   = 4 << 10 // bytes of a request that any socket takes at once
+	mostDetail   = 200     // bytes
 	idleLife     = time.Minute
 )
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +56,12 @@ func (t *timer) wake() {
 }
 
 func (t *timer) set(d time.Duration) error {
-	return unix.TimerfdSettime(t.number, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}, nil)
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+	// Raw for the reason that wire gives.
+	if _, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(t.number), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func (t *timer) sleep(ctx context.Context, d time.Duration) error {
