@@ -78,7 +78,7 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	if p.Writes {
 		w := v.Writes
 		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), count(w.Acknowledged))
-		c := add("writes", "none acknowledged lost, doubled or changed", got, w.Lost+w.Doubled+w.Changed == 0)
+		c := add("writes", "none lost or changed", got, w.Lost+w.Doubled+w.Changed == 0)
 		switch {
 		case !w.Checked:
 			c.Got, c.Outcome = "what is stored was not read back", Inconclusive
@@ -168,7 +168,7 @@ func (q *inquiry) unanswered(limit time.Duration) (n int, worst time.Duration) {
 type adder func(name, want, got string, held bool) *Claim
 
 func (q *inquiry) capacity(least int, add adder) {
-	want := fmt.Sprintf("≥ %s all along", several(least, "ready endpoint", "ready endpoints"))
+	want := fmt.Sprintf("≥ %s", several(least, "ready endpoint", "ready endpoints"))
 	if len(q.history.ready) == 0 || !q.injected {
 		add("capacity", want, "no endpoint was seen", false).Outcome = Inconclusive
 		return
@@ -183,7 +183,7 @@ func (q *inquiry) capacity(least int, add adder) {
 }
 
 func (q *inquiry) restored(t Times, add adder) {
-	want := fmt.Sprintf("%s back within %s", several(q.Header.Service.Replicas, "replica", "replicas"), lasting(q.window.length()))
+	want := fmt.Sprintf("%s in %s", several(q.Header.Service.Replicas, "replica", "replicas"), lasting(q.window.length()))
 	switch {
 	case len(q.history.ready) == 0 || q.Header.Service.Replicas <= 0:
 		add("restored", want, "no endpoint was seen", false).Outcome = Inconclusive

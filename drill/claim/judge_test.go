@@ -64,7 +64,7 @@ func TestDoubts(t *testing.T) {
 			for i := range b.Seconds {
 				b.Seconds[i].CPU = 1
 			}
-		}, Refuted, "writes: promised none acknowledged lost, doubled or changed, got 1 lost, none doubled, none changed of 2,999"},
+		}, Refuted, "writes: promised none lost or changed, got 1 lost, none doubled, none changed of 2,999"},
 		{"lost, but the record is damaged", func(b *script) {
 			b.Header.Promise.Writes = true
 			b.Stored, b.Cut = b.Stored[1:], true
