@@ -27,7 +27,7 @@ import (
 var (
 	benchRates  = flag.String("load.rates", "500,2000,5000", "requests a second at which the generators are compared")
 	benchLength = flag.Duration("load.length", 8*time.Second, "how long each of them sends")
-	benchMost   = flag.Int("load.most", 30000, "where to give up looking for the highest rate")
+	benchMost   = flag.Int("load.most", 80000, "where to give up looking for the highest rate")
 	benchCache  = flag.String("load.peers", "", "folder to keep the peers' programs in; a temporary one if empty")
 )
 
@@ -98,6 +98,7 @@ func generate(p part) error {
 		return err
 	}
 	var latencies, service []time.Duration
+	took := p.Length
 	var failure error
 	started := time.Now()
 	s, err := Run(context.Background(), Config{
@@ -105,6 +106,7 @@ func generate(p part) error {
 		Schedule: Schedule{Arrivals: Constant, Stages: []Stage{{Rate: p.Rate, Length: p.Length}}},
 		Traffic:  fetches{}, Seed: 1, Started: started,
 		Tell: func(r *record.Request) {
+			took = max(took, r.Done)
 			latencies, service = append(latencies, r.Done-r.Scheduled), append(service, r.Done-r.Sent)
 			failure = cmp.Or(failure, lines.Write(record.Line{Request: r}))
 		},
@@ -113,7 +115,6 @@ func generate(p part) error {
 	if err := errors.Join(err, failure, lines.Close()); err != nil {
 		return err
 	}
-	took := max(time.Since(started), p.Length)
 	slices.Sort(latencies)
 	slices.Sort(service)
 	at := func(of []time.Duration, share float64) time.Duration { return of[int(float64(len(of)-1)*share)] }
@@ -173,7 +174,7 @@ func BenchmarkPeers(b *testing.B) {
 		{"nines", func(b *testing.B, address string, rate int) *exec.Cmd {
 			return childCommand(b, self, part{Address: address, Rate: float64(rate), Length: *benchLength, Clients: benchClients, File: filepath.Join(folder, "record")})
 		}},
-		{"fortio", peer()},
+		{"fortio", peer()}, // its threads send at the same moment, which saves waking up; the others spread requests evenly
 		{"fortio-uniform", peer("-uniform")},
 		{"k6", func(b *testing.B, address string, rate int) *exec.Cmd {
 			script := filepath.Join(folder, "script.js")
@@ -199,12 +200,15 @@ func BenchmarkPeers(b *testing.B) {
 	}
 }
 
-// highest finds the highest rate that a generator keeps up to 1 %.
+// highest finds the highest rate that a generator keeps up to 1 %, in the better
+// of two runs: one may be unlucky.
 func highest(b *testing.B, g generator, address string) (best measure) {
-	for rate := 2500; rate <= *benchMost; rate += 2500 {
+	for rate := 5000; rate <= *benchMost; rate += rate / 4 {
 		m := g.run(b, address, rate)
 		if m.Rate < 0.99*float64(rate) {
-			break
+			if m = g.run(b, address, rate); m.Rate < 0.99*float64(rate) {
+				break
+			}
 		}
 		best = m
 	}
