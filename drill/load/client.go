@@ -18,15 +18,8 @@ type client struct {
 	open    int // connections, and places for one that is being opened
 	idle    []*connection
 	waiting []*exchange // in the order of their deadlines
-	late    *time.Timer // rings when the first of them is past its deadline; nil before any waited
+	late    *time.Timer // rings when the first of them is past its deadline
 	stale   int         // connections that ended while they were idle
-}
-
-// spare gives a connection that is idle, or nil.
-func (c *client) spare() *connection {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.latest()
 }
 
 func (c *client) latest() *connection {
@@ -40,9 +33,8 @@ func (c *client) latest() *connection {
 }
 
 // take gives a connection that is idle; or a place to open one, which leave gives
-// back; or neither, and then x waits, and expire is called when it has waited too
-// long.
-func (c *client) take(x *exchange, expire func()) (conn *connection, place bool) {
+// back; or neither, and then x waits.
+func (c *client) take(x *exchange) (conn *connection, place bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if conn = c.latest(); conn != nil {
@@ -53,20 +45,13 @@ func (c *client) take(x *exchange, expire func()) (conn *connection, place bool)
 		return nil, true
 	}
 	if c.waiting = append(c.waiting, x); len(c.waiting) == 1 {
-		c.ring(expire)
+		c.late.Reset(time.Until(x.deadline))
 	}
 	return nil, false
 }
 
-func (c *client) ring(expire func()) {
-	if c.late != nil {
-		c.late.Stop()
-	}
-	c.late = time.AfterFunc(time.Until(c.waiting[0].deadline), expire)
-}
-
 // expired takes what has waited too long.
-func (c *client) expired(now time.Time, expire func()) []*exchange {
+func (c *client) expired(now time.Time) []*exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	over := 0
@@ -75,7 +60,7 @@ func (c *client) expired(now time.Time, expire func()) []*exchange {
 	}
 	gone := slices.Clone(c.waiting[:over])
 	if c.waiting = slices.Delete(c.waiting, 0, over); len(c.waiting) > 0 {
-		c.ring(expire)
+		c.late.Reset(time.Until(c.waiting[0].deadline))
 	}
 	return gone
 }
@@ -128,9 +113,7 @@ func (c *client) forget(conn *connection) {
 func (c *client) close() (stale int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.late != nil {
-		c.late.Stop()
-	}
+	c.late.Stop()
 	for _, conn := range c.idle {
 		conn.close()
 	}

@@ -20,29 +20,28 @@ type exchange struct {
 // start sends a request as soon as there is a connection for it. It does not
 // wait: nearly every request finds an idle connection and leaves from here.
 func (r *run) start(c *client, x *exchange) {
-	for x.asked != nil || c.traffic.TryLock() {
-		conn := c.spare()
-		if x.asked == nil {
-			if conn != nil {
-				r.askLocked(c, x)
-			}
-			c.traffic.Unlock()
-		}
-		if conn == nil {
-			break
-		}
-		if r.send(c, conn, x) {
-			return
-		}
+	if !c.traffic.TryLock() {
+		r.sending.Go(func() { r.approach(c, x) })
+		return
 	}
-	r.sending.Go(func() { r.approach(c, x) })
+	conn, place := c.take(x)
+	if conn != nil {
+		r.askLocked(c, x)
+	}
+	c.traffic.Unlock()
+	switch {
+	case place:
+		r.sending.Go(func() { r.connect(c, x) })
+	case conn != nil && !r.send(c, conn, x):
+		r.sending.Go(func() { r.approach(c, x) })
+	}
 }
 
 // approach sends a request on a connection that is idle or new, or makes it wait
 // for one.
 func (r *run) approach(c *client, x *exchange) {
 	for {
-		conn, place := c.take(x, func() { r.expire(c) })
+		conn, place := c.take(x)
 		if place {
 			r.connect(c, x)
 		}
@@ -78,7 +77,7 @@ func (r *run) connect(c *client, x *exchange) {
 
 // expire gives up what waited until its deadline.
 func (r *run) expire(c *client) {
-	for _, x := range c.expired(time.Now(), func() { r.expire(c) }) {
+	for _, x := range c.expired(time.Now()) {
 		r.waited(x)
 		r.ask(c, x)
 		r.fail(x, record.Timeout, fmt.Sprintf("all %d connections of the client were busy", c.most))

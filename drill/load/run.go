@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,9 @@ func newRun(c Config) *run {
 	r.headers.New = func() any { return new(fasthttp.RequestHeader) }
 	each := c.connectionLimit()
 	for i := range r.clients {
-		r.clients[i] = &client{number: i, most: each}
+		c := &client{number: i, most: each}
+		c.late = time.AfterFunc(math.MaxInt64, func() { r.expire(c) })
+		r.clients[i] = c
 	}
 	return r
 }
