@@ -34,8 +34,9 @@ type Store struct {
 const (
 	connectTimeout    = 3 * time.Second
 	longestStatement  = 5 * time.Second
-	longestIdleWithin = 10 * time.Second // between two statements of a transaction
-	connectionLife    = 5 * time.Minute  // so that a failover's new address is found
+	longestIdleWithin = 10 * time.Second       // between two statements of a transaction
+	cancelPatience    = 300 * time.Millisecond // for the answer to a statement that was cancelled
+	connectionLife    = 5 * time.Minute        // so that a failover's new address is found
 	connectionJitter  = time.Minute
 	connectionIdle    = 2 * time.Minute
 )
@@ -67,9 +68,10 @@ func Open(ctx context.Context, access func() (service.StoreAccess, error), conne
 		"timezone":                            "UTC",
 	}
 	// A caller that gives up cancels its statement and leaves the connection
-	// usable; only a server that does not answer loses it.
+	// usable; only a server that does not answer loses it. The caller of the
+	// service still has to hear of it, before its connection is cut.
 	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: time.Second}
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelPatience}
 	}
 	config.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 		now, err := access()
