@@ -325,6 +325,12 @@ func TestLock(t *testing.T) {
 	if _, err := Lock(s); err == nil || !strings.Contains(err.Error(), "what heals after a drill that was interrupted is at work") {
 		t.Errorf("beside a healer: %v", err)
 	}
+	another, err := lockHeal(g.access)
+	if err != nil {
+		t.Errorf("a second healer of the same process: %v", err)
+	} else {
+		another()
+	}
 	heal()
 	elsewhere := &Site{Access: Access{Kubeconfig: g.access.Kubeconfig}}
 	for range 2 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nines-ha/nines/ground"
@@ -173,7 +174,11 @@ func (l *told) read() string {
 
 // unlocked says nil when no healer works there any more.
 func unlocked(a Access) error {
-	release, err := lockHeal(a)
+	_, heal, err := lockFiles(a)
+	if err != nil {
+		return err
+	}
+	release, err := flock(heal, unix.LOCK_EX, "a healer")
 	if err != nil {
 		return errors.New("a healer is still at work")
 	}
