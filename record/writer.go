@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -166,14 +165,23 @@ func (w *Writer) fail(err error) {
 	}
 }
 
-// set counts the fields of a line that are set, and names them.
-func (l *Line) set() (int, string) {
-	var names []string
-	value := reflect.ValueOf(l).Elem()
-	for field, v := range value.Fields() {
-		if !v.IsNil() {
-			names = append(names, strings.ToLower(field.Name))
+// set counts the fields of a line that are set, and names them where they are not
+// one.
+func (l *Line) set() (n int, names string) {
+	if l.Request != nil && *l == (Line{Request: l.Request}) { // nearly all
+		return 1, "request"
+	}
+	var all []string
+	for _, field := range []struct {
+		name string
+		set  bool
+	}{
+		{"header", l.Header != nil}, {"phase", l.Phase != nil}, {"request", l.Request != nil}, {"event", l.Event != nil},
+		{"flow", l.Flow != nil}, {"second", l.Second != nil}, {"stored", l.Stored != nil}, {"end", l.End != nil},
+	} {
+		if field.set {
+			all = append(all, field.name)
 		}
 	}
-	return len(names), strings.Join(names, ", ")
+	return len(all), strings.Join(all, ", ")
 }
