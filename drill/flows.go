@@ -35,7 +35,7 @@ func followFlows(ctx context.Context, site fault.Site, tell func(record.Line)) *
 }
 
 func (f *flows) request(r *record.Request, slow time.Duration) {
-	if r.Conn == "" || !failed(r) && (slow == 0 || r.Done-r.Scheduled <= slow) {
+	if r.Conn == "" || !r.Failed() && (slow == 0 || r.Latency() <= slow) {
 		return
 	}
 	f.mu.Lock()

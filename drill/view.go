@@ -45,14 +45,12 @@ func (v *view) request(r *record.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.state.Sent++
-	if failed(r) {
+	if r.Failed() {
 		v.state.Failed++
 		return
 	}
-	v.latencies = append(v.latencies, r.Done-r.Scheduled)
+	v.latencies = append(v.latencies, r.Latency())
 }
-
-func failed(r *record.Request) bool { return r.Error != "" || r.Status < 200 || r.Status > 299 }
 
 func (v *view) failures() int {
 	v.mu.Lock()

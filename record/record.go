@@ -154,6 +154,15 @@ type Request struct {
 	Read      *Read         `json:"read,omitempty"`
 }
 
+// Failed says whether the client got no answer that it can use: none at all, or a
+// status other than 2xx and 304.
+func (r *Request) Failed() bool {
+	return r.Error != "" || r.Status != 304 && (r.Status < 200 || r.Status > 299)
+}
+
+// Latency counts from when the request was due.
+func (r *Request) Latency() time.Duration { return r.Done - r.Scheduled }
+
 // Class is why a request has no whole answer.
 type Class string
 

@@ -109,7 +109,7 @@ func (q *inquiry) disturbed(r *record.Request) bool {
 	case Machine, Generator:
 		return true
 	case "":
-		return q.busySecond(span{r.Scheduled, r.Done}) != nil || lag(r) > latency(r)/2
+		return q.busySecond(span{r.Scheduled, r.Done}) != nil || lag(r) > r.Latency()/2
 	}
 	return false
 }
@@ -117,7 +117,7 @@ func (q *inquiry) disturbed(r *record.Request) bool {
 // without counts requests and failures that the measuring has no part in.
 func (q *inquiry) without(requests []*record.Request) (total, bad int) {
 	for _, r := range requests {
-		wrong := failed(r)
+		wrong := r.Failed()
 		if wrong && q.disturbed(r) {
 			continue
 		}
@@ -134,7 +134,7 @@ func (q *inquiry) without(requests []*record.Request) (total, bad int) {
 func (q *inquiry) undisturbed(limit time.Duration) []time.Duration {
 	var rest []*record.Request
 	for _, r := range q.judged {
-		if latency(r) <= limit || !q.disturbed(r) {
+		if r.Latency() <= limit || !q.disturbed(r) {
 			rest = append(rest, r)
 		}
 	}
@@ -157,8 +157,8 @@ func (q *inquiry) unanswered(limit time.Duration) (n int, worst time.Duration) {
 		if r.Error == record.NotSent {
 			continue
 		}
-		worst = max(worst, latency(r))
-		if r.Status == 0 || latency(r) > limit {
+		worst = max(worst, r.Latency())
+		if r.Status == 0 || r.Latency() > limit {
 			n++
 		}
 	}

@@ -40,7 +40,7 @@ func (q *inquiry) failingUntil(c record.Clock) float64 {
 			break
 		}
 		total++
-		if failed(r) && q.awaits(r, c) {
+		if r.Failed() && q.awaits(r, c) {
 			bad++
 			last = r.Scheduled
 		}

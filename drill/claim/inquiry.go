@@ -159,7 +159,7 @@ func (q *inquiry) interruption() string {
 // attribute finds the cause of every failed or slow request of the run.
 func (q *inquiry) attribute() {
 	for _, r := range q.run {
-		if !failed(r) && (q.slow <= 0 || latency(r) <= q.slow) {
+		if !r.Failed() && (q.slow <= 0 || r.Latency() <= q.slow) {
 			continue
 		}
 		s := q.ways.suspect(r)

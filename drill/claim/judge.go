@@ -128,8 +128,8 @@ func (q *inquiry) count() Requests {
 func goodLatencies(requests []*record.Request) []time.Duration {
 	good := make([]time.Duration, 0, len(requests))
 	for _, r := range requests {
-		if !failed(r) {
-			good = append(good, latency(r))
+		if !r.Failed() {
+			good = append(good, r.Latency())
 		}
 	}
 	slices.Sort(good)
@@ -229,14 +229,14 @@ func meaning(cause string) string {
 func (q *inquiry) worst() []Case {
 	const most = 10
 	worse := func(a, b *record.Request) int {
-		fa, fb := failed(a), failed(b)
+		fa, fb := a.Failed(), b.Failed()
 		switch {
 		case fa && !fb:
 			return -1
 		case fb && !fa:
 			return 1
 		}
-		return cmp.Or(cmp.Compare(latency(b), latency(a)), cmp.Compare(a.Scheduled, b.Scheduled), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(b.Latency(), a.Latency()), cmp.Compare(a.Scheduled, b.Scheduled), cmp.Compare(a.ID, b.ID))
 	}
 	var worst []*record.Request
 	for _, r := range q.run {
@@ -257,5 +257,5 @@ func (q *inquiry) worst() []Case {
 }
 
 func tell(r *record.Request) Case {
-	return Case{ID: r.ID, At: r.Scheduled, Op: r.Op, Latency: latency(r), Result: result(r), Pod: r.Pod, Node: r.Node}
+	return Case{ID: r.ID, At: r.Scheduled, Op: r.Op, Latency: r.Latency(), Result: result(r), Pod: r.Pod, Node: r.Node}
 }

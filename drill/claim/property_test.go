@@ -67,7 +67,7 @@ func anyRecord(t *rapid.T) *record.Record {
 			r.Pod = rapid.SampledFrom([]string{"", "p1", "p2"}).Draw(t, "pod")
 		}
 		if rapid.Bool().Draw(t, "is write") {
-			r.Write = &record.Write{Entity: fmt.Sprint("v", i%2), Version: int64(i), Sum: fmt.Sprint(i), Acknowledged: !failed(&r)}
+			r.Write = &record.Write{Entity: fmt.Sprint("v", i%2), Version: int64(i), Sum: fmt.Sprint(i), Acknowledged: !r.Failed()}
 		} else {
 			r.Read = &record.Read{Entity: fmt.Sprint("v", i%2), Saw: int64(rapid.IntRange(0, i).Draw(t, "saw"))}
 		}

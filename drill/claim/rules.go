@@ -55,10 +55,10 @@ func generator(q *inquiry, s *suspect) blame {
 	switch {
 	case s.Error == record.NotSent:
 		return blame{Generator, "not sent", "the generator did not send it" + said(s)}
-	case !s.failed && late > 0 && latency(s.Request)-late <= q.slow:
-		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, and it was answered %s later", lasting(late), lasting(latency(s.Request)-late))}
-	case s.failed && (s.Error == record.Timeout || s.Error == record.ConnectTimeout) && late > latency(s.Request)/2:
-		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, out of the %s that it had", lasting(late), lasting(latency(s.Request)))}
+	case !s.failed && late > 0 && s.Request.Latency()-late <= q.slow:
+		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, and it was answered %s later", lasting(late), lasting(s.Request.Latency()-late))}
+	case s.failed && (s.Error == record.Timeout || s.Error == record.ConnectTimeout) && late > s.Request.Latency()/2:
+		return blame{Generator, "late", fmt.Sprintf("the generator took it up %s after it was due, out of the %s that it had", lasting(late), lasting(s.Request.Latency()))}
 	}
 	return blame{}
 }

@@ -32,7 +32,7 @@ func outcomeOf(s *suspect) string {
 		if s.Sent == 0 {
 			return "no connection was free within " + lasting(s.life.length())
 		}
-		return "no answer within " + lasting(latency(s.Request))
+		return "no answer within " + lasting(s.Request.Latency())
 	case record.Malformed:
 		return "an answer that is not HTTP"
 	case record.WrongAnswer:
@@ -41,7 +41,7 @@ func outcomeOf(s *suspect) string {
 		if s.failed {
 			return fmt.Sprintf("answered %d", s.Status)
 		}
-		return "answered after " + lasting(latency(s.Request))
+		return "answered after " + lasting(s.Request.Latency())
 	default:
 		return string(s.Error)
 	}

@@ -10,12 +10,6 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-func failed(r *record.Request) bool {
-	return r.Error != "" || r.Status != 304 && (r.Status < 200 || r.Status > 299)
-}
-
-func latency(r *record.Request) time.Duration { return r.Done - r.Scheduled }
-
 func lag(r *record.Request) time.Duration {
 	if r.Taken <= r.Scheduled {
 		return 0
@@ -74,7 +68,7 @@ func newWays(h *history, flows []record.Flow, requests []*record.Request) *ways 
 		if wanted[r.Conn] {
 			w.answered[r.Conn] = append(w.answered[r.Conn], r)
 		}
-		if !failed(r) {
+		if !r.Failed() {
 			w.good[r.Pod] = append(w.good[r.Pod], r.Done)
 		}
 	}
@@ -116,7 +110,7 @@ func (w *ways) serving(during span) (n int) {
 }
 
 func (w *ways) suspect(r *record.Request) *suspect {
-	s := &suspect{Request: r, failed: failed(r), life: span{max(r.Scheduled, r.Taken), max(r.Done, r.Scheduled)}}
+	s := &suspect{Request: r, failed: r.Failed(), life: span{max(r.Scheduled, r.Taken), max(r.Done, r.Scheduled)}}
 	switch r.Error {
 	case record.ConnectTimeout, record.ConnectRefused, record.ConnectFailed:
 		s.dialing = true
@@ -127,8 +121,8 @@ func (w *ways) suspect(r *record.Request) *suspect {
 		s.waited = r.Sent == 0
 	case "":
 		connecting := r.Sent - r.Taken - r.Waited
-		s.dialing = !s.failed && !r.Reused && r.Sent > 0 && connecting > latency(r)/2
-		s.waited = !s.failed && r.Waited > latency(r)/2
+		s.dialing = !s.failed && !r.Reused && r.Sent > 0 && connecting > r.Latency()/2
+		s.waited = !s.failed && r.Waited > r.Latency()/2
 	}
 	w.locate(s)
 	return s

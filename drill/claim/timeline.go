@@ -38,9 +38,9 @@ func (q *inquiry) bucket(at, length time.Duration, requests []*record.Request) B
 	b := Bucket{At: at, Length: length, Requests: len(requests), Ready: numberAt(q.history.ready, at+length-1)}
 	for _, r := range requests {
 		switch {
-		case failed(r):
+		case r.Failed():
 			b.Failed++
-		case q.slow > 0 && latency(r) > q.slow:
+		case q.slow > 0 && r.Latency() > q.slow:
 			b.Slow++
 		}
 	}

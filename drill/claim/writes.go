@@ -137,7 +137,7 @@ func (q *inquiry) stale() (int, []Case) {
 	n := 0
 	var cases []Case
 	for _, r := range q.requests {
-		if r.Read == nil || r.Sent == 0 || failed(r) && r.Status != 404 {
+		if r.Read == nil || r.Sent == 0 || r.Failed() && r.Status != 404 {
 			continue
 		}
 		list := writes[r.Read.Entity]

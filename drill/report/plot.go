@@ -141,7 +141,7 @@ func newPlotPoints(v *claim.Verdict, rec *record.Record, slow time.Duration) plo
 		}
 		r := &rec.Requests[i]
 		p.At = append(p.At, fromFault(v, r.Scheduled))
-		p.MS = append(p.MS, max(milliseconds(r.Done-r.Scheduled), 0.01)) // the scale is a logarithm
+		p.MS = append(p.MS, max(milliseconds(r.Latency()), 0.01)) // the scale is a logarithm
 		p.Kind = append(p.Kind, int(k))
 	}
 	p.shown = len(p.At)
@@ -150,9 +150,9 @@ func newPlotPoints(v *claim.Verdict, rec *record.Record, slow time.Duration) plo
 
 func kind(r *record.Request, slow time.Duration) int {
 	switch {
-	case r.Error != "" || r.Status != 304 && (r.Status < 200 || r.Status > 299):
+	case r.Failed():
 		return failedPoint
-	case slow > 0 && r.Done-r.Scheduled > slow:
+	case slow > 0 && r.Latency() > slow:
 		return slowPoint
 	}
 	return goodPoint
