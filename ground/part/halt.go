@@ -45,17 +45,8 @@ func (r *Runner) resume(ctx context.Context, p Part) (err error) {
 	r.process[p.Name] = child
 	r.mu.Unlock()
 	r.set(p.Name, Event{State: Starting})
-	defer func() {
-		event := Event{State: Ready, Elapsed: time.Since(began)}
-		if err != nil {
-			event.State, event.Err = Failed, err.Error()
-		}
-		r.set(p.Name, event)
-	}()
-	within := p.Within
-	if within == 0 {
-		within = time.Minute
-	}
+	defer func() { r.started(p, began, err) }()
+	within := p.within()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return r.await(ctx, p, within, nil) // a program that ends meanwhile is started again

@@ -98,6 +98,23 @@ func (r *Runner) Start(ctx context.Context) error {
 	return err
 }
 
+// started tells how a start went that began then.
+func (r *Runner) started(p Part, began time.Time, err error) {
+	event := Event{State: Ready, Elapsed: time.Since(began)}
+	if err != nil {
+		event.State, event.Err = Failed, err.Error()
+	}
+	r.set(p.Name, event)
+}
+
+// within bounds a start.
+func (p Part) within() time.Duration {
+	if p.Within == 0 {
+		return time.Minute
+	}
+	return p.Within
+}
+
 func (r *Runner) start(ctx context.Context, p Part) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -107,17 +124,8 @@ func (r *Runner) start(ctx context.Context, p Part) (err error) {
 	r.begun = append(r.begun, p.Name)
 	r.mu.Unlock()
 	r.set(p.Name, Event{State: Starting})
-	defer func() {
-		event := Event{State: Ready, Elapsed: time.Since(began)}
-		if err != nil {
-			event.State, event.Err = Failed, err.Error()
-		}
-		r.set(p.Name, event)
-	}()
-	within := p.Within
-	if within == 0 {
-		within = time.Minute
-	}
+	defer func() { r.started(p, began, err) }()
+	within := p.within()
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if p.Prepare != nil {
