@@ -7,17 +7,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"os"
-	"sync/atomic"
-	"time"
-
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
 
 	"github.com/nines-ha/nines/fleet/vehicle/api"
-	"github.com/nines-ha/nines/fleet/vehicle/store"
+	"github.com/nines-ha/nines/fleet/vehicle/wiring"
 	"github.com/nines-ha/nines/service"
 )
 
@@ -29,17 +23,6 @@ type config struct {
 	Burst       int     `yaml:"burst" env:"VEHICLE_BURST" default:"20" validate:"gte=1"`
 }
 
-// Time and room for each kind of request. A caller that states a shorter
-// deadline gets that one. Writes hold up to 1 MiB each while they run.
-const (
-	writeTimeout = 2 * time.Second
-	readTimeout  = time.Second
-	writesAtOnce = 32
-	readsAtOnce  = 64
-
-	migrationTimeout = 10 * time.Minute
-)
-
 func main() { service.Main("vehicle", setup) }
 
 func setup(ctx context.Context, s *service.Service) error {
@@ -47,27 +30,10 @@ func setup(ctx context.Context, s *service.Service) error {
 	if err := s.Config(&cfg); err != nil {
 		return err
 	}
-	telemetry, err := store.Open(ctx, s.Store("telemetry").Access, cfg.Connections)
+	telemetry, err := wiring.Open(ctx, s, cfg.Connections)
 	if err != nil {
 		return err
 	}
-	s.OnStop("store", func(ctx context.Context) error { return closeStore(ctx, telemetry) })
-
-	var migrated atomic.Bool
-	s.Readiness("schema", func(context.Context) error {
-		if !migrated.Load() {
-			return errors.New("the schema of the store is not up to date yet; the log says what keeps it")
-		}
-		return nil
-	})
-	s.Go("migrate", func(ctx context.Context) error {
-		if err := migrate(ctx, s, telemetry); err != nil {
-			return err
-		}
-		migrated.Store(true)
-		return nil
-	})
-
 	counted, err := observe(s.Meter(), telemetry)
 	if err != nil {
 		return err
@@ -77,41 +43,8 @@ func setup(ctx context.Context, s *service.Service) error {
 		version = "devel"
 	}
 	handler := api.New(telemetry, version, api.Options{Rate: cfg.Rate, Burst: cfg.Burst, Log: s.Log(), Counted: counted})
-	s.Handle("POST /v1/vehicles/{vin}/signals", handler, service.Timeout(writeTimeout), service.Concurrency(writesAtOnce))
-	for _, pattern := range []string{"GET /v1/vehicles", "GET /v1/vehicles/{vin}", "GET /v1/vehicles/{vin}/track", "GET /openapi.json"} {
-		s.Handle(pattern, handler, service.Timeout(readTimeout), service.Concurrency(readsAtOnce))
-	}
+	writing, reading := wiring.Limits()
+	wiring.Serve(s, handler, handler, writing, reading)
 	s.Handle("GET /{$}", http.RedirectHandler("/openapi.json", http.StatusFound))
 	return nil
-}
-
-// migrate tries until the store is there: a database that starts later than
-// its service, or fails over now, is no reason to give up.
-func migrate(ctx context.Context, s *service.Service, telemetry *store.Store) error {
-	forever := retrypolicy.NewBuilder[any]().
-		WithMaxRetries(-1).WithBackoff(200*time.Millisecond, 5*time.Second).WithJitterFactor(0.2).
-		OnRetryScheduled(func(e failsafe.ExecutionScheduledEvent[any]) {
-			s.Log().WarnContext(ctx, "schema not up to date yet", "error", e.LastError(), "again_in", e.Delay.String())
-		}).Build()
-	return failsafe.With(forever).WithContext(ctx).Run(func() error {
-		attempt, cancel := context.WithTimeout(ctx, migrationTimeout)
-		defer cancel()
-		return telemetry.Migrate(attempt)
-	})
-}
-
-// closeStore waits for connections in use, but not beyond what is left of the
-// shutdown.
-func closeStore(ctx context.Context, telemetry *store.Store) error {
-	closed := make(chan struct{})
-	go func() {
-		telemetry.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-		return nil
-	case <-ctx.Done():
-		return errors.New("connections to the store are still in use")
-	}
 }

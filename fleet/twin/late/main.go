@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/fleet/twin"
+	"github.com/nines-ha/nines/fleet/vehicle/wiring"
 	"github.com/nines-ha/nines/service"
 )
 
@@ -32,8 +33,8 @@ func after(wait time.Duration) func(context.Context, *service.Service) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		writing, reading := twin.Limits()
-		twin.Serve(s, handler, handler, writing, reading)
+		writing, reading := wiring.Limits()
+		wiring.Serve(s, handler, handler, writing, reading)
 		return nil
 	}
 }

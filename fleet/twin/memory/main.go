@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/fleet/twin"
+	"github.com/nines-ha/nines/fleet/vehicle/wiring"
 	"github.com/nines-ha/nines/service"
 )
 
@@ -30,8 +31,8 @@ func writing(behind time.Duration) func(context.Context, *service.Service) error
 		for range writers {
 			s.Go("write behind", b.write)
 		}
-		writes, reads := twin.Limits()
-		twin.Serve(s, b, handler, writes, reads)
+		writes, reads := wiring.Limits()
+		wiring.Serve(s, b, handler, writes, reads)
 		return nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/nines-ha/nines/fleet/twin"
+	"github.com/nines-ha/nines/fleet/vehicle/wiring"
 	"github.com/nines-ha/nines/service"
 )
 
@@ -27,5 +28,5 @@ func setup(ctx context.Context, s *service.Service) error {
 
 func serve(s *service.Service, handler http.Handler) {
 	without := []service.RouteOption{service.Timeout(0), service.Concurrency(atOnce)}
-	twin.Serve(s, handler, handler, without, without)
+	wiring.Serve(s, handler, handler, without, without)
 }

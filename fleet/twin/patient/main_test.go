@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nines-ha/nines/fleet/twin"
+	"github.com/nines-ha/nines/fleet/vehicle/wiring"
 	"github.com/nines-ha/nines/service"
 	"github.com/nines-ha/nines/service/servicetest"
 )
@@ -66,8 +66,8 @@ func TestTheOtherTwinsHaveDeadlines(t *testing.T) {
 		seen <- deadline
 	})
 	s := servicetest.Start(t, nil, func(_ context.Context, s *service.Service) error {
-		writing, reading := twin.Limits()
-		twin.Serve(s, handler, handler, writing, reading)
+		writing, reading := wiring.Limits()
+		wiring.Serve(s, handler, handler, writing, reading)
 		return nil
 	})
 	response, err := http.Post(s.URL+"/v1/vehicles/X/signals", "application/json", nil)
