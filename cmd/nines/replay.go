@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -138,10 +137,7 @@ func runReplay(command *cobra.Command, flags replayFlags, which groundFlags) err
 		return err
 	}
 	if flags.json {
-		encoder := json.NewEncoder(command.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(report)
+		err = printJSON(command.OutOrStdout(), report)
 	} else {
 		err = printReport(command.OutOrStdout(), report, plan.Verify)
 	}

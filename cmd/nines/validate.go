@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -57,10 +56,7 @@ when there is none to read.`,
 
 func (v validity) print(cmd *cobra.Command, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(v)
+		return printJSON(cmd.OutOrStdout(), v)
 	}
 	for _, problem := range v.Errors {
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), problem); err != nil {
