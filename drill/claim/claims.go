@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -25,14 +26,14 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	}
 	if p.Availability > 0 && p.Availability <= 1 {
 		r := v.Requests
-		got := fmt.Sprintf("%s (%s of %s failed)", share(r.Availability), none(r.Failed), count(r.Total))
-		c := add("availability", "≥ "+trim(p.Availability*100, 6)+" %", got, available(r.Total, r.Failed) >= p.Availability)
+		got := fmt.Sprintf("%s (%s of %s failed)", wording.Share(r.Availability), none(r.Failed), wording.Count(r.Total))
+		c := add("availability", "≥ "+wording.Decimal(p.Availability*100, 6)+" %", got, available(r.Total, r.Failed) >= p.Availability)
 		total, bad := q.without(q.judged)
 		q.spare(c, available(total, bad) >= p.Availability)
 	}
 	if p.Failed != nil {
-		got := fmt.Sprintf("%s of %s in the whole run", count(v.Requests.RunFailed), count(v.Requests.Run))
-		c := add("failed", "≤ "+count(*p.Failed), got, v.Requests.RunFailed <= *p.Failed)
+		got := fmt.Sprintf("%s of %s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run))
+		c := add("failed", "≤ "+wording.Count(*p.Failed), got, v.Requests.RunFailed <= *p.Failed)
 		_, bad := q.without(q.run)
 		q.spare(c, bad <= *p.Failed)
 	}
@@ -66,7 +67,7 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	}
 	if p.Answer > 0 {
 		n, worst := q.unanswered(p.Answer)
-		got := fmt.Sprintf("%s of %s not; the longest took %s", none(n), count(len(q.judged)), lasting(worst))
+		got := fmt.Sprintf("%s of %s not; the longest took %s", none(n), wording.Count(len(q.judged)), lasting(worst))
 		add("answer", "every request within "+exactly(p.Answer), got, n == 0)
 	}
 	if p.Capacity > 0 {
@@ -77,7 +78,7 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	}
 	if p.Writes {
 		w := v.Writes
-		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), count(w.Acknowledged))
+		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), wording.Count(w.Acknowledged))
 		c := add("writes", "none lost or changed", got, w.Lost+w.Doubled+w.Changed == 0)
 		switch {
 		case !w.Checked:
@@ -85,13 +86,13 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 			q.doubt("what is stored was not read back, so nothing is known of the writes")
 		case c.Outcome == Held && w.Strange > 0:
 			c.Outcome = Inconclusive
-			q.doubt("the store holds %s that the record does not know of", several(w.Strange, "write", "writes"))
+			q.doubt("the store holds %s that the record does not know of", wording.Several(w.Strange, "write", "writes"))
 		case c.Outcome == Held && w.Acknowledged == 0:
 			c.Got, c.Outcome = "no write was acknowledged", Inconclusive
 		}
 	}
 	if p.Fresh {
-		add("fresh", "no stale read", several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
+		add("fresh", "no stale read", wording.Several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
 	}
 	return claims
 }
@@ -168,7 +169,7 @@ func (q *inquiry) unanswered(limit time.Duration) (n int, worst time.Duration) {
 type adder func(name, want, got string, held bool) *Claim
 
 func (q *inquiry) capacity(least int, add adder) {
-	want := fmt.Sprintf("≥ %s", several(least, "ready endpoint", "ready endpoints"))
+	want := fmt.Sprintf("≥ %s", wording.Several(least, "ready endpoint", "ready endpoints"))
 	if len(q.history.ready) == 0 || !q.injected {
 		add("capacity", want, "no endpoint was seen", false).Outcome = Inconclusive
 		return
@@ -183,7 +184,7 @@ func (q *inquiry) capacity(least int, add adder) {
 }
 
 func (q *inquiry) restored(t Times, add adder) {
-	want := fmt.Sprintf("%s in %s", several(q.Header.Service.Replicas, "replica", "replicas"), lasting(q.window.length()))
+	want := fmt.Sprintf("%s in %s", wording.Several(q.Header.Service.Replicas, "replica", "replicas"), lasting(q.window.length()))
 	switch {
 	case len(q.history.ready) == 0 || q.Header.Service.Replicas <= 0:
 		add("restored", want, "no endpoint was seen", false).Outcome = Inconclusive

@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -38,7 +39,7 @@ func (q *inquiry) doubtRecord() {
 		}
 	}
 	if backwards > 0 {
-		q.doubtAll("the record is damaged: %s over before due", several(backwards, "request was", "requests were"))
+		q.doubtAll("the record is damaged: %s over before due", wording.Several(backwards, "request was", "requests were"))
 	}
 	if !q.injected {
 		return
@@ -66,11 +67,11 @@ func (q *inquiry) doubtMeasure() {
 		// Random arrivals differ by their square root.
 		asked := rate * q.window.length().Seconds()
 		if got := float64(len(q.judged)); got < asked*leastSent-4*math.Sqrt(asked) {
-			q.doubtLoad("only %s of the %s requests that the rate asks for were due in the window", count(len(q.judged)), count(int(min(asked, 1e12))))
+			q.doubtLoad("only %s of the %s requests that the rate asks for were due in the window", wording.Count(len(q.judged)), wording.Count(int(min(asked, 1e12))))
 		}
 	}
 	if busy, of := q.busySeconds(); of > 0 && float64(busy) > mostBusy*float64(of) {
-		q.busy = append(q.busy, fmt.Sprintf("this machine was too busy to measure anything in %d of %s of the window", busy, several(of, "second", "seconds")))
+		q.busy = append(q.busy, fmt.Sprintf("this machine was too busy to measure anything in %d of %s of the window", busy, wording.Several(of, "second", "seconds")))
 	}
 	unattributed := 0
 	for _, s := range q.suspects {
@@ -79,7 +80,7 @@ func (q *inquiry) doubtMeasure() {
 		}
 	}
 	if float64(unattributed) > mostUnattributed*float64(len(q.suspects)) {
-		q.doubt("%s of %s failed or slow requests cannot be explained", count(unattributed), count(len(q.suspects)))
+		q.doubt("%s of %s failed or slow requests cannot be explained", wording.Count(unattributed), wording.Count(len(q.suspects)))
 	}
 }
 
@@ -108,16 +109,16 @@ func (q *inquiry) doubtGenerator() {
 		}
 	}
 	if unsent > 0 {
-		q.doubtLoad("the generator did not send %s", several(unsent, "request", "requests"))
+		q.doubtLoad("the generator did not send %s", wording.Several(unsent, "request", "requests"))
 	}
 	if worst > mostLag {
 		q.doubtLoad("the generator was up to %s behind its schedule", lasting(worst))
 	}
 	if float64(late) > mostLate*float64(len(q.run)) {
-		q.doubtLoad("the generator took up %s of %s requests more than %s late", count(late), count(len(q.run)), lasting(lateAfter))
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(late), wording.Count(len(q.run)), lasting(lateAfter))
 	}
 	if float64(veryLate) > mostVeryLate*float64(len(q.run)) {
-		q.doubtLoad("the generator took up %s of %s requests more than %s late", count(veryLate), count(len(q.run)), lasting(veryLateAfter))
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(veryLate), wording.Count(len(q.run)), lasting(veryLateAfter))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -59,7 +60,7 @@ func (f *fixer) cause(a Attribution, c Claim) {
 	if (c.Name == "availability" || c.Name == "failed") && a.Failed == 0 {
 		return
 	}
-	why := fmt.Sprintf("%s failed or slow because %s", several(a.Count, "request was", "requests were"), a.Text)
+	why := fmt.Sprintf("%s failed or slow because %s", wording.Several(a.Count, "request was", "requests were"), a.Text)
 	switch a.Cause {
 	case PodEnded:
 		if f.Header.Service.Replicas == 1 {

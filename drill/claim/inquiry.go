@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -107,7 +108,7 @@ func (q *inquiry) takeIn() {
 	q.phases = slices.DeleteFunc(slices.Clone(q.Phases), func(p record.Phase) bool { return !sane(p.At) })
 	slices.SortStableFunc(q.phases, func(a, b record.Phase) int { return cmp.Compare(a.At, b.At) })
 	if strange > 0 {
-		q.doubtAll("the record is damaged: %s to be at an instant that cannot be", several(strange, "line claims", "lines claim"))
+		q.doubtAll("the record is damaged: %s to be at an instant that cannot be", wording.Several(strange, "line claims", "lines claim"))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -77,7 +78,7 @@ func (q *inquiry) conclude(v *Verdict) {
 		v.Verdict, v.Because = Inconclusive, "nothing was promised, so nothing was proven"
 	default:
 		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed in the %s after the fault",
-			none(v.Requests.Failed), several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
+			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
 	}
 }
 
@@ -85,7 +86,7 @@ func none(n int) string {
 	if n == 0 {
 		return "none"
 	}
-	return count(n)
+	return wording.Count(n)
 }
 
 func because(c *Claim, attribution []Attribution) string {
@@ -95,7 +96,7 @@ func because(c *Claim, attribution []Attribution) string {
 		for _, other := range attribution {
 			of += other.Count
 		}
-		s += fmt.Sprintf("; %s of %s failed or slow because %s", count(a.Count), count(of), a.Text)
+		s += fmt.Sprintf("; %s of %s failed or slow because %s", wording.Count(a.Count), wording.Count(of), a.Text)
 	}
 	return s
 }
@@ -182,7 +183,7 @@ func (q *inquiry) attribution() []Attribution {
 			key := [2]string{cause, gist}
 			story := first[key]
 			if n := times[key]; n > 1 {
-				story += fmt.Sprintf(" (and %s like it)", several(n-1, "request", "requests"))
+				story += fmt.Sprintf(" (and %s like it)", wording.Several(n-1, "request", "requests"))
 			}
 			a.Evidence = append(a.Evidence, story)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -219,7 +220,7 @@ func nobody(q *inquiry, s *suspect) blame {
 		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; no replica anywhere took requests%s", outcomeOf(s), until(q, when))}
 	}
 	if backends := q.history.names[record.Backend]; s.node == "" && len(s.nodes) == 0 && len(backends) > 0 {
-		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; the load balancer had none of %s left to send it to", outcomeOf(s), several(len(backends), "node", "nodes"))}
+		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; the load balancer had none of %s left to send it to", outcomeOf(s), wording.Several(len(backends), "node", "nodes"))}
 	}
 	for _, node := range s.nodes {
 		n, when := fewest(q.history.local[node], span{s.life.from - proxied, s.life.to})
@@ -265,7 +266,7 @@ func notServing(q *inquiry, s *suspect) blame {
 	}
 	if s.Error == record.ConnectRefused {
 		if n := numberAt(q.history.ready, s.life.to); n > 0 {
-			return blame{NotServing, "", fmt.Sprintf("refused, although %s said to be ready", several(n, "endpoint was", "endpoints were"))}
+			return blame{NotServing, "", fmt.Sprintf("refused, although %s said to be ready", wording.Several(n, "endpoint was", "endpoints were"))}
 		}
 	}
 	return blame{}
@@ -292,7 +293,7 @@ func starved(q *inquiry, s *suspect) blame {
 	}
 	n, _ := fewest(q.history.ready, s.life)
 	if least := q.Header.Service.Least; n < least && q.ways.serving(s.life) < least {
-		return blame{Starved, "", fmt.Sprintf("%s; only %s ready, %d are the least for the load", outcomeOf(s), several(n, "replica was", "replicas were"), q.Header.Service.Least)}
+		return blame{Starved, "", fmt.Sprintf("%s; only %s ready, %d are the least for the load", outcomeOf(s), wording.Several(n, "replica was", "replicas were"), q.Header.Service.Least)}
 	}
 	return blame{}
 }

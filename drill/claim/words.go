@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // lasting writes a duration as a person reads it: three digits that matter.
@@ -16,13 +18,13 @@ func lasting(d time.Duration) string {
 	case d == 0:
 		return "0 s"
 	case d < time.Millisecond:
-		return trim(d.Seconds()*1e3, 2) + " ms"
+		return wording.Decimal(d.Seconds()*1e3, 2) + " ms"
 	case d < time.Second:
-		return trim(d.Seconds()*1e3, 0) + " ms"
+		return wording.Decimal(d.Seconds()*1e3, 0) + " ms"
 	case d < 10*time.Second:
-		return trim(d.Seconds(), 3) + " s"
+		return wording.Decimal(d.Seconds(), 3) + " s"
 	case d < 10*time.Minute:
-		return trim(d.Seconds(), 1) + " s"
+		return wording.Decimal(d.Seconds(), 1) + " s"
 	default:
 		return d.Round(time.Second).String()
 	}
@@ -31,40 +33,12 @@ func lasting(d time.Duration) string {
 // exactly writes a limit as it was promised.
 func exactly(d time.Duration) string {
 	if d < time.Second {
-		return trim(d.Seconds()*1e3, 6) + " ms"
+		return wording.Decimal(d.Seconds()*1e3, 6) + " ms"
 	}
-	return trim(d.Seconds(), 6) + " s"
+	return wording.Decimal(d.Seconds(), 6) + " s"
 }
 
-func trim(v float64, digits int) string {
-	s := strconv.FormatFloat(v, 'f', digits, 64)
-	if strings.Contains(s, ".") {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	return s
-}
-
-// count writes a number with commas.
-func count(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-func several(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
-
-// share writes a part of 1 as percent, rounded down so that it never says more
-// than there is.
-func share(v float64) string { return trim(math.Floor(v*1e5+1e-6)/1e3, 3) + " %" }
-
-func roughly(v float64) string { return trim(math.Round(min(v, 1e6)*100), 0) + " %" }
+func roughly(v float64) string { return wording.Decimal(math.Round(min(v, 1e6)*100), 0) + " %" }
 
 func quoted(text string) string {
 	const most = 120

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // A Comparison is two verdicts side by side. Fields are only ever added.
@@ -66,7 +67,7 @@ func NewComparison(a, b *claim.Verdict) Comparison {
 	c.count("stale reads", a.StaleReads, b.StaleReads)
 	for _, cause := range union(a.Attribution, b.Attribution, func(a claim.Attribution) string { return a.Cause }) {
 		x, y := blamed(a, cause), blamed(b, cause)
-		c.add(Row{Group: "cause", Name: cause, A: count(x), B: count(y), Change: change(float64(y - x))})
+		c.add(Row{Group: "cause", Name: cause, A: wording.Count(x), B: wording.Count(y), Change: change(float64(y - x))})
 	}
 	return c
 }
@@ -107,7 +108,9 @@ func (c *Comparison) number(name, a, b string, by float64) {
 	c.add(Row{Group: "number", Name: name, A: a, B: b, Change: change(by)})
 }
 
-func (c *Comparison) count(name string, a, b int) { c.number(name, count(a), count(b), float64(b-a)) }
+func (c *Comparison) count(name string, a, b int) {
+	c.number(name, wording.Count(a), wording.Count(b), float64(b-a))
+}
 
 func (c *Comparison) lasting(name string, a, b time.Duration) {
 	row := Row{Group: "number", Name: name, A: reached(a), B: reached(b)}
@@ -127,7 +130,7 @@ func (c *Comparison) writes(a, b *claim.Verdict) {
 		{"writes doubled", a.Writes.Doubled, b.Writes.Doubled},
 		{"writes changed", a.Writes.Changed, b.Writes.Changed},
 	} {
-		row := Row{Group: "number", Name: of.name, A: count(of.a), B: count(of.b), Change: change(float64(of.b - of.a))}
+		row := Row{Group: "number", Name: of.name, A: wording.Count(of.a), B: wording.Count(of.b), Change: change(float64(of.b - of.a))}
 		if !a.Writes.Checked {
 			row.A, row.Change = "not read back", nil
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -79,14 +80,14 @@ func HTML(w io.Writer, v *claim.Verdict, rec *record.Record) error {
 		s.Marks = append(s.Marks, sheetMark{letter(i), when(m.At), clean(m.Text)})
 	}
 	if p := s.Plot.Points; p.shown < p.of {
-		s.Sample = fmt.Sprintf("Of %s, %s are drawn one by one.", several(p.of, "request", "requests"), count(p.shown))
+		s.Sample = fmt.Sprintf("Of %s, %s are drawn one by one.", wording.Several(p.of, "request", "requests"), wording.Count(p.shown))
 	}
 	s.Foot = "Times count from the fault. Made by nines from a record of " + v.Started.UTC().Format("2006-01-02 15:04:05 UTC") + "."
 	if rec != nil && rec.Header != nil {
 		s.Touches = rec.Header.Touches
 		s.Foot += fmt.Sprintf(" Version %s, seed %d.", clean(rec.Header.Program), rec.Header.Seed)
 	}
-	page, err := template.New("report").Funcs(template.FuncMap{"clean": clean, "count": count, "lasting": lasting, "when": when}).Parse(reportHTML)
+	page, err := template.New("report").Funcs(template.FuncMap{"clean": clean, "count": wording.Count, "lasting": lasting, "when": when}).Parse(reportHTML)
 	if err == nil {
 		err = page.Execute(w, s)
 	}
@@ -115,9 +116,9 @@ func otherDoubts(v *claim.Verdict) []string {
 func numbers(v *claim.Verdict) []number {
 	r, l := v.Requests, v.Latency
 	all := []number{
-		{"Available", answered(r), fmt.Sprintf("of %s in the %s after the fault", several(r.Total, "request", "requests"), lasting(r.Window))},
-		{"Failed", count(r.Failed), fmt.Sprintf("%s in the whole run of %s", count(r.RunFailed), count(r.Run))},
-		{"Slow", count(r.Slow), count(r.RunSlow) + " in the whole run"},
+		{"Available", answered(r), fmt.Sprintf("of %s in the %s after the fault", wording.Several(r.Total, "request", "requests"), lasting(r.Window))},
+		{"Failed", wording.Count(r.Failed), fmt.Sprintf("%s in the whole run of %s", wording.Count(r.RunFailed), wording.Count(r.Run))},
+		{"Slow", wording.Count(r.Slow), wording.Count(r.RunSlow) + " in the whole run"},
 		{"p99", quantile(l, l.P99), fmt.Sprintf("p50 %s · p95 %s · p99.9 %s · max %s", quantile(l, l.P50), quantile(l, l.P95), quantile(l, l.P999), quantile(l, l.Max))},
 	}
 	if t := v.Fault; t.At >= 0 {
@@ -142,9 +143,9 @@ func numbers(v *claim.Verdict) []number {
 	}
 	writes := "not read back"
 	if v.Writes.Checked {
-		writes = fmt.Sprintf("%s doubled, %s changed of %s acknowledged", count(v.Writes.Doubled), count(v.Writes.Changed), count(v.Writes.Acknowledged))
+		writes = fmt.Sprintf("%s doubled, %s changed of %s acknowledged", wording.Count(v.Writes.Doubled), wording.Count(v.Writes.Changed), wording.Count(v.Writes.Acknowledged))
 	}
 	return append(all,
 		number{"Writes lost", strings.Replace(lost(v), "?", "unknown", 1), writes},
-		number{"Stale reads", count(v.StaleReads), ""})
+		number{"Stale reads", wording.Count(v.StaleReads), ""})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 type junitSuites struct {
@@ -105,7 +106,7 @@ func troubles(v *claim.Verdict) string {
 		}
 	}
 	for _, a := range v.Attribution {
-		lines = append(lines, fmt.Sprintf("%s: %s: %s", count(a.Count), clean(a.Cause), clean(a.Text)))
+		lines = append(lines, fmt.Sprintf("%s: %s: %s", wording.Count(a.Count), clean(a.Cause), clean(a.Text)))
 		for _, e := range a.Evidence {
 			lines = append(lines, "  "+clean(e))
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // title names the drill and the mistake that was in force.
@@ -56,7 +57,7 @@ func answered(r claim.Requests) string {
 	if r.Total == 0 {
 		return "-"
 	}
-	return available(r.Availability)
+	return wording.Share(r.Availability)
 }
 
 // quantile is a latency, "-" where no request was answered well.

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // Table writes one row a verdict, as a suite shows its drills.
@@ -15,7 +16,7 @@ func Table(w io.Writer, vs []*claim.Verdict) error {
 	row := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
 	row("DRILL", "TWIN", "VERDICT", "AVAILABLE", "FAILED", "P99", "RECOVER", "LOST", "MAIN CAUSE")
 	for _, v := range vs {
-		row(clean(v.Drill), or(clean(v.Twin), "-"), clean(string(v.Verdict)), answered(v.Requests), count(v.Requests.Failed),
+		row(clean(v.Drill), or(clean(v.Twin), "-"), clean(string(v.Verdict)), answered(v.Requests), wording.Count(v.Requests.Failed),
 			quantile(v.Latency, v.Latency.P99), recovered(v), lost(v), or(mainCause(v), "-"))
 	}
 	if err := table.Flush(); err != nil {
@@ -43,5 +44,5 @@ func lost(v *claim.Verdict) string {
 	if !v.Writes.Checked {
 		return "?"
 	}
-	return count(v.Writes.Lost)
+	return wording.Count(v.Writes.Lost)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 const (
@@ -77,7 +78,7 @@ func (p page) claims(claims []claim.Claim) []string {
 	}
 	if len(rest) > 0 {
 		outcome := p.ink.outcome(rest[0].Outcome, pad(clean(string(rest[0].Outcome)), gutter))
-		lines = append(lines, outcome+several(len(rest), "more claim", "more claims"))
+		lines = append(lines, outcome+wording.Several(len(rest), "more claim", "more claims"))
 	}
 	return append(lines, "")
 }
@@ -132,9 +133,9 @@ func (p page) numbers(v *claim.Verdict) []string {
 func requestsWords(r claim.Requests) string {
 	s := "none was due in the window"
 	if r.Total > 0 {
-		s = fmt.Sprintf("%s in the %s after the fault: %s failed, %s slow, %s available", count(r.Total), lasting(r.Window), count(r.Failed), count(r.Slow), available(r.Availability))
+		s = fmt.Sprintf("%s in the %s after the fault: %s failed, %s slow, %s available", wording.Count(r.Total), lasting(r.Window), wording.Count(r.Failed), wording.Count(r.Slow), wording.Share(r.Availability))
 	}
-	return s + fmt.Sprintf(" · whole run: %s failed, %s slow of %s", count(r.RunFailed), count(r.RunSlow), count(r.Run))
+	return s + fmt.Sprintf(" · whole run: %s failed, %s slow of %s", wording.Count(r.RunFailed), wording.Count(r.RunSlow), wording.Count(r.Run))
 }
 
 func latencyWords(l claim.Latency) string {
@@ -186,14 +187,14 @@ func writesWords(v *claim.Verdict) string {
 	if !w.Checked {
 		return "not read back"
 	}
-	s := fmt.Sprintf("%s lost, %s doubled, %s changed of %s acknowledged", count(w.Lost), count(w.Doubled), count(w.Changed), count(w.Acknowledged))
+	s := fmt.Sprintf("%s lost, %s doubled, %s changed of %s acknowledged", wording.Count(w.Lost), wording.Count(w.Doubled), wording.Count(w.Changed), wording.Count(w.Acknowledged))
 	if w.Unknown > 0 {
-		s += fmt.Sprintf(" · %s of %s unknown stored", count(w.Kept), count(w.Unknown))
+		s += fmt.Sprintf(" · %s of %s unknown stored", wording.Count(w.Kept), wording.Count(w.Unknown))
 	}
 	if w.Strange > 0 {
-		s += fmt.Sprintf(" · %s never sent", count(w.Strange))
+		s += fmt.Sprintf(" · %s never sent", wording.Count(w.Strange))
 	}
-	return s + " · " + several(v.StaleReads, "stale read", "stale reads")
+	return s + " · " + wording.Several(v.StaleReads, "stale read", "stale reads")
 }
 
 func clockWords(clocks []claim.Clock) string {

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 func text(t *testing.T, v *claim.Verdict, width int, colour bool) string {
@@ -111,8 +112,8 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for share, want := range map[float64]string{1: "100 %", 0.999996: "99.999 %", 0.999: "99.9 %", 0: "0 %"} {
-		if got := available(share); got != want {
-			t.Errorf("available(%v) = %q, want %q", share, got, want)
+		if got := wording.Share(share); got != want {
+			t.Errorf("wording.Share(%v) = %q, want %q", share, got, want)
 		}
 	}
 	for share, want := range map[float64]string{0: "0 %", 0.0000001: "0.01 %", 0.5: "50 %", 1.2: "120 %"} {

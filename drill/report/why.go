@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // why tells the causes with their evidence, the doubts, and what would have
@@ -37,7 +38,7 @@ func (p page) causes(causes []claim.Attribution, room int) []string {
 	var lines []string
 	for _, a := range causes[:shown] {
 		text := fmt.Sprintf("%s: %s%s", clean(a.Cause), clean(a.Text), parts(a))
-		lines = append(lines, p.ink.red(pad(fmt.Sprintf("%*s  ", gutter-2, count(a.Count)), gutter))+fit(text, p.width-gutter))
+		lines = append(lines, p.ink.red(pad(fmt.Sprintf("%*s  ", gutter-2, wording.Count(a.Count)), gutter))+fit(text, p.width-gutter))
 		evidence := "no evidence"
 		if len(a.Evidence) > 0 {
 			evidence = clean(a.Evidence[0])
@@ -53,7 +54,7 @@ func (p page) causes(causes []claim.Attribution, room int) []string {
 	if rest := causes[shown:]; len(rest) > 0 && room > 0 {
 		var words []string
 		for _, a := range rest {
-			words = append(words, clean(a.Cause)+" "+count(a.Count))
+			words = append(words, clean(a.Cause)+" "+wording.Count(a.Count))
 		}
 		lines = append(lines, p.row("and", strings.Join(words, " · "), 1)...)
 	}
@@ -68,7 +69,7 @@ func parts(a claim.Attribution) string {
 	case a.Failed == 0:
 		return " (slow)"
 	}
-	return fmt.Sprintf(" (%s failed, %s slow)", count(a.Failed), count(a.Slow))
+	return fmt.Sprintf(" (%s failed, %s slow)", wording.Count(a.Failed), wording.Count(a.Slow))
 }
 
 // doubts are those that the headline does not tell already.

@@ -3,11 +3,12 @@ package report
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nines-ha/nines/internal/wording"
 )
 
 // lasting writes a duration as a person reads it: three digits that matter.
@@ -18,19 +19,19 @@ func lasting(d time.Duration) string {
 	case d == 0:
 		return "0 s"
 	case d < time.Millisecond:
-		return trim(d.Seconds()*1e3, 2) + " ms"
+		return wording.Decimal(d.Seconds()*1e3, 2) + " ms"
 	case d < 999500*time.Microsecond:
-		return trim(d.Seconds()*1e3, 0) + " ms"
+		return wording.Decimal(d.Seconds()*1e3, 0) + " ms"
 	case d < 10*time.Second:
-		return trim(d.Seconds(), 2) + " s"
+		return wording.Decimal(d.Seconds(), 2) + " s"
 	case d < 2*time.Minute:
-		return trim(d.Seconds(), 1) + " s"
+		return wording.Decimal(d.Seconds(), 1) + " s"
 	}
 	d = d.Round(time.Second)
 	if d%time.Minute == 0 {
-		return count(int(d/time.Minute)) + " min"
+		return wording.Count(int(d/time.Minute)) + " min"
 	}
-	return fmt.Sprintf("%s min %d s", count(int(d/time.Minute)), d%time.Minute/time.Second)
+	return fmt.Sprintf("%s min %d s", wording.Count(int(d/time.Minute)), d%time.Minute/time.Second)
 }
 
 // reached writes a duration that is -1 where it did not come to that.
@@ -41,38 +42,9 @@ func reached(d time.Duration) string {
 	return lasting(d)
 }
 
-// count writes a number with commas.
-func count(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-func several(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return count(n) + " " + many
-}
-
-// available writes a part of 1 as percent, rounded down: 99.9996 % is not 100 %.
-func available(share float64) string {
-	return trim(math.Floor(share*1e5+1e-6)/1e3, 3) + " %"
-}
-
 // spent writes a part of 1 as percent, rounded up: something is not 0 %.
 func spent(share float64) string {
-	return trim(max(0, math.Ceil(share*1e4-1e-6))/1e2, 2) + " %"
-}
-
-func trim(v float64, digits int) string {
-	s := strconv.FormatFloat(v, 'f', digits, 64)
-	if strings.Contains(s, ".") {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	return s
+	return wording.Decimal(max(0, math.Ceil(share*1e4-1e-6))/1e2, 2) + " %"
 }
 
 // clean makes one line of a text that comes from elsewhere, without anything
