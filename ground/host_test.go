@@ -37,7 +37,7 @@ func lookAtHost(t *testing.T) hostState {
 	h.file("/proc/net/ip_tables_names")
 	h.file("/proc/sys/kernel/hostname")
 	h.controlGroups()
-	for _, dir := range []string{"/run/netns", "/var/lib", "/var/log", "/opt", "/etc/cni", "/run", "/dev/shm"} {
+	for _, dir := range []string{"/", "/usr", "/usr/libexec", "/usr/local", "/opt", "/srv", "/var", "/var/lib", "/var/log", "/etc/cni", "/run", "/run/netns", "/dev/shm"} {
 		h.names(dir)
 	}
 	h.times("/etc")

@@ -169,6 +169,7 @@ func (c *Cluster) controllerArgs() []string {
 		"--allocate-node-cidrs", "--configure-cloud-routes=false",
 		"--cluster-cidr=" + p.Pods().String(), "--node-cidr-mask-size=24",
 		"--service-cluster-ip-range=" + p.Services().String(),
+		"--flex-volume-plugin-dir=" + c.path("flexvolume"), // else it makes /usr/libexec/kubernetes on the host
 		"--node-monitor-period=1s", "--node-monitor-grace-period=10s",
 		"--kube-api-qps=200", "--kube-api-burst=400", // 20 and 30 make some hundred requests at the start take 4 s
 		"--profiling=false",

@@ -121,6 +121,10 @@ func (i *images) serve(router *namespace.Set, host string) (stop func() error, e
 	return server.Close, nil
 }
 
+// unneeded are what a containerd that only pulls can do without. opt is among
+// them because it makes /opt/containerd on the host.
+const unneeded = `"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"`
+
 // makeNodeImage pulls the platform's images with a containerd of its own into an
 // empty root, once for each set of digests.
 func (i *images) makeNodeImage(ctx context.Context) error {
@@ -184,8 +188,7 @@ func (i *images) pull(ctx context.Context, containerd, dir string) error {
 		return err
 	}
 	socket := filepath.Join(dir, "c.sock")
-	config := fmt.Sprintf("version = 4\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.grpc.v1.cri\", \"io.containerd.nri.v1.nri\"]\n",
-		filepath.Join(dir, "root"), filepath.Join(dir, "state"))
+	config := fmt.Sprintf("version = 4\nroot = %q\nstate = %q\ndisabled_plugins = [%s]\n", filepath.Join(dir, "root"), filepath.Join(dir, "state"), unneeded)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o644); err != nil {
 		return err
 	}
