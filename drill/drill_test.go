@@ -1,10 +1,12 @@
 package drill
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/drill/load"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -108,5 +110,23 @@ func TestView(t *testing.T) {
 	v.second(record.Second{At: 2 * time.Second}, 3)
 	if last.P99 != 0 || v.failures() != 2 {
 		t.Errorf("a second later %+v", last)
+	}
+}
+
+// The steps of a load fill the window that is judged, and nothing else.
+func TestSchedule(t *testing.T) {
+	plan := Plan{Drill: Drill{Window: 30 * time.Second}, Warm: 2 * time.Second, Steady: 8 * time.Second, Rate: 200, Arrivals: load.Constant}
+	want := []load.Stage{{Rate: 200}}
+	if got := plan.schedule(); !slices.Equal(got.Stages, want) || got.Arrivals != load.Constant {
+		t.Errorf("without steps %v, want %v", got, want)
+	}
+	plan.Steps = []float64{100, 400, 50}
+	want = []load.Stage{
+		{Rate: 200, Length: 10 * time.Second},
+		{Rate: 100, Length: 10 * time.Second}, {Rate: 400, Length: 10 * time.Second}, {Rate: 50, Length: 10 * time.Second},
+		{Rate: 200},
+	}
+	if got := plan.schedule(); !slices.Equal(got.Stages, want) {
+		t.Errorf("with steps %v, want %v", got.Stages, want)
 	}
 }

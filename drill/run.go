@@ -30,7 +30,8 @@ type Plan struct {
 	Traffic  load.Traffic
 	Source   string
 	Mix      map[string]float64
-	Rate     float64 // requests a second
+	Rate     float64   // requests a second
+	Steps    []float64 // of equal parts of the window; none: Rate
 	Arrivals load.Arrivals
 	Clients  int
 	Deadline time.Duration
@@ -161,7 +162,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
 		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil,
 		Started: started, Seed: r.Site.Seed, Service: service, Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
-		Load:   record.Load{Rate: r.Rate, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
+		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
 }
@@ -259,7 +260,7 @@ func (r *run) heal(ctx context.Context) error {
 func (r *run) send(ctx context.Context) error {
 	_, err := load.Run(ctx, load.Config{
 		Host: r.Address, Dial: r.Dial, Clients: r.Clients,
-		Schedule: load.Schedule{Arrivals: r.Arrivals, Stages: []load.Stage{{Rate: r.Rate}}},
+		Schedule: r.schedule(),
 		Deadline: r.Deadline, Connect: connectTimeout, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
@@ -272,6 +273,19 @@ func (r *run) send(ctx context.Context) error {
 		},
 	})
 	return err
+}
+
+// schedule is the rate all along, or in the window its steps.
+func (p *Plan) schedule() load.Schedule {
+	s := load.Schedule{Arrivals: p.Arrivals}
+	if n := time.Duration(len(p.Steps)); n > 0 {
+		s.Stages = append(s.Stages, load.Stage{Rate: p.Rate, Length: p.Warm + p.Steady})
+		for _, rate := range p.Steps {
+			s.Stages = append(s.Stages, load.Stage{Rate: rate, Length: p.Drill.Window / n})
+		}
+	}
+	s.Stages = append(s.Stages, load.Stage{Rate: p.Rate})
+	return s
 }
 
 // connectTimeout is how long a client tries to reach the front door.

@@ -68,12 +68,27 @@ type Node struct {
 
 // Load is what was asked of the generator.
 type Load struct {
-	Rate     float64            `json:"rate"` // requests a second
+	Rate float64 `json:"rate"` // requests a second
+	// Steps are the rates of the window, each for an equal part of it; none: Rate
+	// all along. Before and after the window it is Rate.
+	Steps    []float64          `json:"steps,omitempty"`
 	Arrivals string             `json:"arrivals"`
 	Clients  int                `json:"clients"`
 	Deadline time.Duration      `json:"deadline"` // of a request, from its scheduled time
 	Mix      map[string]float64 `json:"mix"`      // share by operation
 	Source   string             `json:"source"`   // generated, or the name of a data set
+}
+
+// In is the mean rate of the window.
+func (l Load) In() float64 {
+	if len(l.Steps) == 0 {
+		return l.Rate
+	}
+	var sum float64
+	for _, rate := range l.Steps {
+		sum += rate
+	}
+	return sum / float64(len(l.Steps))
 }
 
 // Window is the stretch that is judged: so long, from the moment the fault

@@ -18,6 +18,7 @@ type drillFlags struct {
 	file, region, service string
 
 	rate      float64
+	steps     []float64
 	arrivals  string
 	clients   int
 	deadline  time.Duration
@@ -40,6 +41,7 @@ func (f *drillFlags) add(cmd *cobra.Command) {
 	set.StringVar(&f.region, "region", "", "the region that is drilled (default: the only one)")
 	set.StringVar(&f.service, "service", "", "the exposed service that gets the load (default: the only one)")
 	set.Float64Var(&f.rate, "rate", 200, "requests a second")
+	set.Float64SliceVar(&f.steps, "steps", nil, "`rates` of equal parts of the judged window, such as 100,400,100 (default: --rate all along)")
 	set.StringVar(&f.arrivals, "arrivals", string(load.Poisson), "how requests are spread: poisson or constant")
 	set.IntVar(&f.clients, "clients", 200, "vehicles that send; each has connections of its own")
 	set.DurationVar(&f.deadline, "deadline", 5*time.Second, "when a client gives a request up")
@@ -80,6 +82,7 @@ Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
   nines drill rolling-restart
   nines drill zone-loss --json | jq .attribution
   nines drill node-loss --telemetry fleet-austin-2016.csv.gz --rate 100
+  nines drill scale-down --rate 100 --steps 100,300,600
   nines drill --prove no-drain
   nines drill suite --quick
   nines drill show RECORD`,

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,8 +91,10 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 
 func (f *drillFlags) check() error {
 	switch {
-	case f.rate <= 0 || f.rate > 20000:
+	case !rateIsGood(f.rate):
 		return errors.New("--rate is above 0 and at most 20000 a second")
+	case len(f.steps) > 100 || slices.ContainsFunc(f.steps, func(rate float64) bool { return !rateIsGood(rate) }):
+		return errors.New("--steps are at most 100 rates, each above 0 and at most 20000 a second")
 	case f.clients < 1 || f.clients > 20000:
 		return errors.New("--clients is 1 to 20000")
 	case f.deadline < 10*time.Millisecond || f.deadline > time.Minute:
@@ -105,6 +108,8 @@ func (f *drillFlags) check() error {
 	}
 	return nil
 }
+
+func rateIsGood(rate float64) bool { return rate > 0 && rate <= 20000 }
 
 func chooseService(sys *system.System, name string) (system.Service, error) {
 	var exposed []string
@@ -244,12 +249,16 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	plan := drill.Plan{
 		Drill: d, Site: s.site, System: string(s.sys.Name), Program: version, Twin: twin,
 		Objective: record.Promise{Availability: slo.Availability.Fraction(), P50: slo.P50, P95: slo.P95, P99: slo.P99, Recovery: slo.Recovery},
-		Address:   s.address, Rate: f.rate, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline,
+		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline,
 		Warm: 3 * time.Second, Steady: f.steady,
 		Record: f.record, Announce: s.story.announce, Progress: s.story.progress,
 	}
 	if f.quick {
 		plan.Rate, plan.Clients = f.rate/2, max(1, f.clients/2)
+		plan.Steps = nil
+		for _, rate := range f.steps {
+			plan.Steps = append(plan.Steps, rate/2)
+		}
 		plan.Warm, plan.Steady = 2*time.Second, 3*time.Second
 	}
 	now := time.Now()

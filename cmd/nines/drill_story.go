@@ -47,7 +47,11 @@ func (s *drillStory) announce(h *record.Header) {
 	for _, t := range h.Touches {
 		s.line("  will: %s", t)
 	}
-	s.line("  load: %.0f requests/s from %d clients; judged: %s from the fault on", h.Load.Rate, h.Load.Clients, h.Window.Length)
+	rates := fmt.Sprintf("%.0f", h.Load.Rate)
+	for i, rate := range h.Load.Steps {
+		rates += fmt.Sprintf("%s%.0f", map[bool]string{true: ", then ", false: ", "}[i == 0], rate)
+	}
+	s.line("  load: %s requests/s from %d clients; judged: %s from the fault on", rates, h.Load.Clients, h.Window.Length)
 }
 
 // aloud is the longest silence where no line can renew itself.

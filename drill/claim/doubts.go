@@ -63,7 +63,7 @@ func (q *inquiry) doubtMeasure() {
 	if q.injected && len(q.judged) == 0 {
 		q.doubtAll("no request was due in the window")
 	}
-	if rate := q.Header.Load.Rate; q.covered && rate > 0 && !math.IsInf(rate, 0) {
+	if rate := q.Header.Load.In(); q.covered && rate > 0 && !math.IsInf(rate, 0) {
 		// Random arrivals differ by their square root.
 		asked := rate * q.window.length().Seconds()
 		if got := float64(len(q.judged)); got < asked*leastSent-4*math.Sqrt(asked) {
@@ -80,7 +80,7 @@ func (q *inquiry) doubtMeasure() {
 		}
 	}
 	if float64(unattributed) > mostUnattributed*float64(len(q.suspects)) {
-		q.doubt("%s of %s failed or slow requests cannot be explained", wording.Count(unattributed), wording.Count(len(q.suspects)))
+		q.open = append(q.open, fmt.Sprintf("%s of %s failed or slow requests cannot be explained", wording.Count(unattributed), wording.Count(len(q.suspects))))
 	}
 }
 

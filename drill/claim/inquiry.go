@@ -40,6 +40,7 @@ type inquiry struct {
 	grave  []string // doubts about the record as a whole
 	behind []string // doubts about the load
 	busy   []string // doubts about the machine, which can break promises and keep none
+	open   []string // doubts about what requests went wrong by
 	other  []string // doubts about some of it
 }
 

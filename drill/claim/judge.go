@@ -45,7 +45,6 @@ func Judge(rec *record.Record) (*Verdict, error) {
 
 // conclude makes the verdict from claims and doubts.
 func (q *inquiry) conclude(v *Verdict) {
-	measured := append(slices.Clone(q.behind), q.busy...)
 	var firm, refuted, open *Claim
 	for i := range v.Claims {
 		c := &v.Claims[i]
@@ -55,14 +54,15 @@ func (q *inquiry) conclude(v *Verdict) {
 		case c.Outcome == Refuted && refuted == nil:
 			refuted = c
 		}
-		if c.Outcome == Refuted && firm == nil && (len(measured) == 0 || c.Name == "writes" || c.Name == "fresh") {
-			firm = c // nothing that is slow or late makes a store forget
+		if c.Outcome == Refuted && firm == nil && q.stands(c) {
+			firm = c
 		}
 	}
 	v.Doubts = append(slices.Clone(q.grave), q.behind...)
 	if refuted != nil || open != nil {
 		v.Doubts = append(v.Doubts, q.busy...)
 	}
+	v.Doubts = append(v.Doubts, q.open...)
 	v.Doubts = append(v.Doubts, q.other...)
 	switch {
 	case len(q.grave) > 0:
@@ -79,6 +79,18 @@ func (q *inquiry) conclude(v *Verdict) {
 	default:
 		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed in the %s after the fault",
 			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
+	}
+}
+
+// stands tells whether what refutes a claim is beyond the doubts there are.
+func (q *inquiry) stands(c *Claim) bool {
+	switch measured := len(q.behind)+len(q.busy) == 0; c.Name {
+	case "writes", "fresh":
+		return true // nothing that is slow or late makes a store forget
+	case "capacity", "restored":
+		return measured // they are about replicas, not about requests
+	default:
+		return measured && len(q.open) == 0
 	}
 }
 

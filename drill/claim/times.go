@@ -27,7 +27,7 @@ func (q *inquiry) times(c Requests) Times {
 // outage is the failures of the window put together: so long would all requests
 // have to fail for as many.
 func (q *inquiry) outage(c Requests) time.Duration {
-	rate := q.Header.Load.Rate
+	rate := q.Header.Load.In()
 	if !(rate > 0) || math.IsInf(rate, 0) {
 		if c.Total == 0 {
 			return 0
