@@ -7,8 +7,6 @@
 package drill
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nines-ha/nines/drill/fault"
@@ -83,14 +81,13 @@ func least(a, b time.Duration) time.Duration {
 
 // Find is the drill of that name.
 func Find(name string) (Drill, error) {
-	var names []string
 	for _, d := range All() {
 		if d.Name == name {
 			return d, nil
 		}
-		names = append(names, d.Name)
 	}
-	return Drill{}, fmt.Errorf("there is no drill %q; there are: %s", name, strings.Join(names, ", "))
+	_, err := fault.Find(name)
+	return Drill{}, err
 }
 
 // Promise is what is claimed of a service, from its objective.

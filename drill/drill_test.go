@@ -108,8 +108,12 @@ func TestView(t *testing.T) {
 		t.Errorf("progress %+v", last)
 	}
 	v.second(record.Second{At: 2 * time.Second}, 3)
-	if last.P99 != 0 || v.failures() != 2 {
+	if last.P99 != 0 {
 		t.Errorf("a second later %+v", last)
+	}
+	v.request(&record.Request{Status: 503})
+	if failed, most := v.failures(); failed != 3 || most != "status 503" {
+		t.Errorf("%d failed, most with %s", failed, most)
 	}
 }
 

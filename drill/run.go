@@ -74,11 +74,12 @@ type run struct {
 
 // Run carries a drill out and returns when everything is as it was, also when
 // ctx ends before. The record is complete then, or tells why it is not. An error
-// means that there is no drill to judge: nothing was broken. The caller holds the
-// site's fault.Lock.
+// means that there is no drill to judge: nothing was broken, or what became of it
+// could not be written down. The caller holds the site's fault.Lock.
 func Run(ctx context.Context, p Plan) (err error) {
-	if err := p.Drill.Available(&p.Site); err != nil {
-		return err
+	// What is not in order yet is waited for below.
+	if impossible, ok := errors.AsType[*fault.ImpossibleError](p.Drill.Available(&p.Site)); ok {
+		return impossible
 	}
 	started := time.Now()
 	r := &run{Plan: p}
@@ -129,20 +130,21 @@ func (r *run) order(ctx context.Context) error {
 	return r.watch.Await(ctx)
 }
 
-// spread undoes what earlier drills have left: replicas that stand together. A
-// twin is left as it is.
+// spread undoes what earlier drills have left on a ground: replicas that stand
+// together. A twin is left as it is, and so is anybody else's cluster.
 func (r *run) spread(ctx context.Context) error {
-	if r.Twin != "" {
+	if r.Twin != "" || r.Site.Ground == nil {
 		return nil
 	}
-	restarted, err := fault.Spread(ctx, &r.Site)
+	restarted, err := fault.Spread(ctx, &r.Site, func() {
+		r.view.tell(r.view.now(), "will, before the load: restart "+r.Site.Service+", because its replicas do not stand evenly in the zones")
+	})
 	if err != nil {
 		return fmt.Errorf("spread %s over the zones: %w", r.Site.Service, err)
 	}
 	if !restarted {
 		return nil
 	}
-	r.view.tell(r.view.now(), r.Site.Service+" was restarted: its replicas did not stand evenly in the zones")
 	return r.order(ctx)
 }
 
@@ -182,8 +184,9 @@ func (r *run) carryOut(ctx context.Context) error {
 	r.healer.Release()
 	if interrupted == nil {
 		end.ReadBack = r.readBack(after, &end)
-		end.Unsteady = r.watch.Unsteady()
+		end.Unsteady = append(end.Unsteady, r.watch.Unsteady()...)
 	}
+	r.watch.Stop() // nothing may be told after the end
 	end.At = r.view.now()
 	r.tell(record.Line{End: &end})
 	return r.failure()
@@ -218,8 +221,8 @@ func (r *run) underLoad(ctx context.Context) error {
 	if err := pause(ctx, r.Steady); err != nil {
 		return err
 	}
-	if failed := r.view.failures(); failed > 0 {
-		return fmt.Errorf("%d requests failed before anything was broken; see the record", failed)
+	if failed, most := r.view.failures(); failed > 0 {
+		return fmt.Errorf("%d requests failed before anything was broken, most with %s: the load is requests to the API of fleet/vehicle, which the service must answer as it is; see \"nines drill show %s\"", failed, most, r.Record)
 	}
 	r.phase(record.Inject, r.Drill.Name)
 	over := time.After(r.Drill.Window)

@@ -1,7 +1,9 @@
 package drill
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,13 +32,14 @@ type view struct {
 	mu        sync.Mutex
 	state     Progress
 	latencies []time.Duration // of the current second
+	troubles  map[string]int  // failed requests since the steady state, by how they ended
 }
 
 func newView(started time.Time, show func(Progress)) *view {
 	if show == nil {
 		show = func(Progress) {}
 	}
-	return &view{started: started, show: show}
+	return &view{started: started, show: show, troubles: map[string]int{}}
 }
 
 func (v *view) now() time.Duration { return time.Since(v.started) }
@@ -47,15 +50,26 @@ func (v *view) request(r *record.Request) {
 	v.state.Sent++
 	if r.Failed() {
 		v.state.Failed++
+		how := string(r.Error)
+		if how == "" {
+			how = "status " + strconv.Itoa(r.Status)
+		}
+		v.troubles[how]++
 		return
 	}
 	v.latencies = append(v.latencies, r.Latency())
 }
 
-func (v *view) failures() int {
+// failures counts the failed requests, and says how most of them ended.
+func (v *view) failures() (failed int, most string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.state.Failed
+	for _, how := range slices.Sorted(maps.Keys(v.troubles)) {
+		if most == "" || v.troubles[how] > v.troubles[most] {
+			most = how
+		}
+	}
+	return v.state.Failed, most
 }
 
 func (v *view) second(s record.Second, ready int) {
@@ -78,6 +92,7 @@ func (v *view) phase(p record.Phase) {
 	v.state.Phase = p.Name
 	if p.Name == record.Steady {
 		v.state.Sent, v.state.Failed = 0, 0 // everybody connects at once before it
+		clear(v.troubles)
 	}
 	v.mu.Unlock()
 	v.tell(p.At, p.Text)

@@ -119,7 +119,7 @@ type Clock struct {
 	Name  string        `json:"name"`
 	Here  time.Duration `json:"here"`
 	AKS   time.Duration `json:"aks"`
-	Delay string        `json:"delay"` // what waits for it: "detection" (requests fail until then) or "capacity" (replicas are missing until then)
+	Delay string        `json:"delay"` // what waits for it: "detection" (requests fail until then), "capacity" (replicas are missing until then), or "" (no request)
 }
 
 // Phases of a drill, in order. Inject begins the window; Injected says that

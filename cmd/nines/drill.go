@@ -11,6 +11,7 @@ import (
 	"github.com/nines-ha/nines/drill"
 	"github.com/nines-ha/nines/drill/claim"
 	"github.com/nines-ha/nines/drill/load"
+	"github.com/nines-ha/nines/drill/twin"
 )
 
 // drillFlags say how a drill is run. They are the same for one, a suite and a proof.
@@ -71,13 +72,16 @@ it, reads back what was written, and judges the record of all that by the object
 in the description. Before it breaks anything it says what it will touch. It mends
 what it broke also when it is interrupted or killed.
 
+What it sends are requests to the API of fleet/vehicle: another service has to
+answer that API to be drilled.
+
 It breaks a ground. Another cluster is refused unless --context NAME --yes says that
 it is meant; then only the faults that Kubernetes' own API can make are available.
 
 With --prove TWIN the drill is run twice: on the system as it is, and with a known
 mistake patched in, which it must find for the right reason.
 
-Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
+Exit status: 0 held, or proven; 1 refuted, or not proven; 2 inconclusive, or trouble.`,
 		Example: `  nines drill list
   nines drill rolling-restart
   nines drill zone-loss --json | jq .attribution
@@ -107,6 +111,13 @@ Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&prove, "prove", "", "run the drill of this known-bad `twin` on the system as it is and on the twin")
+	_ = cmd.RegisterFlagCompletionFunc("prove", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, t := range twin.All() {
+			names = append(names, t.Name+"\t"+t.About)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.AddCommand(newDrillListCommand(), newDrillShowCommand(), newDrillCompareCommand(), newDrillSuiteCommand())
 	return cmd
 }

@@ -37,6 +37,9 @@ func (f *drillFlags) prove(cmd *cobra.Command, name string) error {
 	if elsewhere, _ := f.elsewhere(); elsewhere {
 		return errors.New("a twin is a mistake patched into the running system: only a ground is given one")
 	}
+	if f.record != "" || f.html != "" {
+		return errors.New("--record and --html are for one drill; a proof is two, and keeps a record of each in the ground's folder")
+	}
 	d, err := drill.Find(t.Drill)
 	if err != nil {
 		return err
@@ -50,7 +53,11 @@ func (f *drillFlags) prove(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.writeJUnit([]*claim.Verdict{p.Good, p.Bad}); err != nil {
+	one := report.Untold{Name: "prove " + p.Twin, Why: p.Why, Kind: report.Proven}
+	if !p.Proven {
+		one.Kind = report.NotProven
+	}
+	if err := f.writeJUnit(nil, one); err != nil {
 		return err
 	}
 	if f.json {
@@ -62,10 +69,13 @@ func (f *drillFlags) prove(cmd *cobra.Command, name string) error {
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s: %s\n", word, p.Why)
 	}
-	if err == nil && !p.Proven {
-		return errNo
+	switch {
+	case err != nil || p.Proven:
+		return err
+	case p.Good.Verdict == claim.Inconclusive || p.Bad.Verdict == claim.Inconclusive:
+		return errInconclusive
 	}
-	return err
+	return errNo
 }
 
 func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, error) {

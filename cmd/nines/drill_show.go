@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -24,18 +26,17 @@ Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
 		Example: `  nines drill show 20260102-150405-zone-loss.jsonl
   nines drill show --json RECORD | jq .attribution
   nines drill show --html report.html RECORD`,
-		Args: cobra.ExactArgs(1),
+		Args: recordArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			verdict, rec, err := judgeFile(args[0])
 			if err != nil {
 				return err
 			}
+			var page error
 			if flags.html != "" {
-				if err := writeFile(flags.html, func(w *os.File) error { return report.HTML(w, verdict, rec) }); err != nil {
-					return err
-				}
+				page = writeFile(flags.html, func(w *os.File) error { return report.HTML(w, verdict, rec) })
 			}
-			if err := flags.show(cmd, verdict); err != nil {
+			if err := errors.Join(page, flags.show(cmd, verdict)); err != nil {
 				return err
 			}
 			return outcome(verdict.Verdict)
@@ -52,7 +53,7 @@ func newDrillCompareCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare RECORD RECORD",
 		Short: "Put two records side by side",
-		Args:  cobra.ExactArgs(2),
+		Args:  recordArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, _, err := judgeFile(args[0])
 			if err != nil {
@@ -72,23 +73,31 @@ func newDrillCompareCommand() *cobra.Command {
 	return cmd
 }
 
-// show prints one verdict as it was asked for.
+// show prints one verdict as it was asked for, also when a file cannot be written.
 func (f *drillFlags) show(cmd *cobra.Command, verdict *claim.Verdict) error {
-	if err := f.writeJUnit([]*claim.Verdict{verdict}); err != nil {
-		return err
-	}
+	junit := f.writeJUnit([]*claim.Verdict{verdict})
 	if f.json {
-		return printJSON(cmd.OutOrStdout(), verdict)
+		return errors.Join(junit, printJSON(cmd.OutOrStdout(), verdict))
 	}
 	width, colour := screen(cmd.OutOrStdout())
-	return report.Text(cmd.OutOrStdout(), verdict, width, colour)
+	return errors.Join(junit, report.Text(cmd.OutOrStdout(), verdict, width, colour))
 }
 
-func (f *drillFlags) writeJUnit(verdicts []*claim.Verdict) error {
+func (f *drillFlags) writeJUnit(verdicts []*claim.Verdict, others ...report.Untold) error {
 	if f.junit == "" {
 		return nil
 	}
-	return writeFile(f.junit, func(w *os.File) error { return report.JUnit(w, verdicts) })
+	return writeFile(f.junit, func(w *os.File) error { return report.JUnit(w, verdicts, others...) })
+}
+
+// recordArgs wants the files of so many records.
+func recordArgs(want int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != want {
+			return fmt.Errorf("want the files of %d records, and got %d; drills leave them in ~/.local/state/nines/NAME/drills", want, len(args))
+		}
+		return nil
+	}
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -55,6 +56,9 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := f.writable(); err != nil {
+		return nil, err
+	}
 	s := &stage{flags: f, sys: sys, story: newDrillStory(cmd.ErrOrStderr())}
 	region, err := chooseRegion(sys, f.region)
 	if err != nil {
@@ -99,12 +103,37 @@ func (f *drillFlags) check() error {
 		return errors.New("--clients is 1 to 20000")
 	case f.deadline < 10*time.Millisecond || f.deadline > time.Minute:
 		return errors.New("--deadline is 10ms to 1m")
+	case f.highest() > traffic.PerVehicle*float64(f.clients):
+		return fmt.Errorf("%g requests a second are more than %d vehicles send, %d a second each: raise --clients to %.0f at least", f.highest(), f.clients, traffic.PerVehicle, math.Ceil(f.highest()/traffic.PerVehicle))
 	case f.window < 0 || f.window > time.Hour:
-		return errors.New("--window is at most 1h")
+		return errors.New("--window is 0 (the drill's own) to 1h")
+	case f.highest()*(max(f.window, 90*time.Second)+f.steady+time.Minute).Seconds() > record.MaxRequests:
+		return fmt.Errorf("that may be more than the %d requests that a record holds: lower --rate, --window or --steady", record.MaxRequests)
 	case f.steady < time.Second || f.steady > time.Hour:
 		return errors.New("--steady is 1s to 1h")
 	case f.arrivals != string(load.Poisson) && f.arrivals != string(load.Constant):
 		return fmt.Errorf("--arrivals is %s or %s", load.Poisson, load.Constant)
+	}
+	return nil
+}
+
+// highest is the highest rate that is asked for.
+func (f *drillFlags) highest() float64 { return slices.Max(append([]float64{f.rate}, f.steps...)) }
+
+// writable makes sure, before anything is broken, that what comes of a drill can
+// be written where it is wanted.
+func (f *drillFlags) writable() error {
+	for _, name := range []string{f.record, f.html, f.junit} {
+		if name == "" {
+			continue
+		}
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -168,8 +197,8 @@ func (s *stage) enter(ctx context.Context) error {
 // reach goes to a cluster that is no ground.
 func (s *stage) reach(kubeconfig, name, where string) error {
 	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "http" || u.Host == "" {
-		return fmt.Errorf("--url %s: want http://HOST:PORT", where)
+	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("--url %s: want http://HOST:PORT, without a path; https is not spoken yet", where)
 	}
 	s.address = u.Host
 	if u.Port() == "" {
@@ -232,11 +261,12 @@ func (s *stage) run(ctx context.Context, d drill.Drill, twin string, meant *reco
 	if page == "" {
 		page = strings.TrimSuffix(plan.Record, ".jsonl") + ".html"
 	}
-	err = writeFile(page, func(w *os.File) error { return report.HTML(w, verdict, rec) })
-	if err != nil {
-		return nil, nil, err
+	s.story.say("record: %s", plan.Record)
+	if err := writeFile(page, func(w *os.File) error { return report.HTML(w, verdict, rec) }); err != nil {
+		s.story.say("no report: %v", err) // the verdict stands without it
+	} else {
+		s.story.say("report: %s", page)
 	}
-	s.story.end(plan.Record, page)
 	return verdict, rec.Header, nil
 }
 
@@ -295,8 +325,8 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	}
 	plan.Dial = func(ctx context.Context, client int) (net.Conn, error) { return s.outside.Dial(ctx, client, s.address) }
 	for _, c := range ground.Clocks() {
-		delay := "detection"
-		if c.Missing {
+		delay := ""
+		if c.Delays == ground.Capacity {
 			delay = "capacity"
 		}
 		plan.Clocks = append(plan.Clocks, record.Clock{Name: c.Name, Here: c.Here, AKS: c.AKS, Delay: delay})

@@ -52,6 +52,9 @@ func (s *drillStory) announce(h *record.Header) {
 		rates += fmt.Sprintf("%s%.0f", map[bool]string{true: ", then ", false: ", "}[i == 0], rate)
 	}
 	s.line("  load: %s requests/s from %d clients; judged: %s from the fault on", rates, h.Load.Clients, h.Window.Length)
+	if !h.Promise.Writes {
+		s.line("  not judged: whether a write is lost, since what is stored cannot be read back here")
+	}
 }
 
 // aloud is the longest silence where no line can renew itself.
@@ -87,13 +90,6 @@ func (s *drillStory) line(format string, args ...any) {
 		s.live = false
 	}
 	fmt.Fprintln(s.w, strings.TrimRight(fmt.Sprintf(format, args...), " "))
-}
-
-func (s *drillStory) end(record, page string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.line("record: %s", record)
-	s.line("report: %s", page)
 }
 
 func (s *drillStory) say(format string, args ...any) {

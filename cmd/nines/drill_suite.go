@@ -9,6 +9,7 @@ import (
 
 	"github.com/nines-ha/nines/drill"
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/drill/fault"
 	"github.com/nines-ha/nines/drill/report"
 )
 
@@ -20,9 +21,11 @@ func newDrillSuiteCommand() *cobra.Command {
 		Use:   "suite",
 		Short: "Run all drills, one after the other, and print one table",
 		Long: `Suite runs every drill that is available here, so many times, and prints one table.
-A drill that cannot be run is told and left out.
+A drill that is impossible here (on another cluster, or with too few zones) is told
+and left out, unless --only names it.
 
-Exit status: 0 all held, 1 one was refuted, 2 one was inconclusive, or trouble.`,
+Exit status: 0 all held, 1 one was refuted, 2 one was inconclusive, none could be
+run, or trouble.`,
 		Example: `  nines drill suite
   nines drill suite --only rolling-restart,node-drain --runs 5
   nines drill suite --quick --junit drills.xml`,
@@ -45,32 +48,45 @@ Exit status: 0 all held, 1 one was refuted, 2 one was inconclusive, or trouble.`
 					drills = append(drills, d)
 				}
 			}
-			return flags.suite(cmd, drills, runs)
+			return flags.suite(cmd, drills, runs, len(only) > 0)
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().StringSliceVar(&only, "only", nil, "only these `drills`")
+	_ = cmd.RegisterFlagCompletionFunc("only", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return drillNames(nil), cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.Flags().IntVar(&runs, "runs", 1, "run each so many times")
 	return cmd
 }
 
-func (f *drillFlags) suite(cmd *cobra.Command, drills []drill.Drill, runs int) error {
+func (f *drillFlags) suite(cmd *cobra.Command, drills []drill.Drill, runs int, named bool) error {
 	stage, err := f.stage(cmd)
 	if err != nil {
 		return err
 	}
 	defer stage.close()
-	var verdicts []*claim.Verdict
+	verdicts := []*claim.Verdict{}
+	var others []report.Untold
 	var problems error
+	trouble := func(name string, err error) {
+		problems = errors.Join(problems, fmt.Errorf("%s: %w", name, err))
+		others = append(others, report.Untold{Name: name, Why: err.Error()})
+	}
 	for _, d := range drills {
-		if err := d.Available(&stage.site); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s is left out: %v\n", d.Name, err)
+		if impossible, ok := errors.AsType[*fault.ImpossibleError](d.Available(&stage.site)); ok {
+			if named {
+				trouble(d.Name, impossible)
+				continue
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is left out: %v\n", d.Name, impossible)
+			others = append(others, report.Untold{Name: d.Name, Why: impossible.Error(), Kind: report.LeftOut})
 			continue
 		}
 		for n := range runs {
 			verdict, _, err := stage.run(cmd.Context(), d, "", nil)
 			if err != nil {
-				problems = errors.Join(problems, fmt.Errorf("%s, run %d: %w", d.Name, n+1, err))
+				trouble(fmt.Sprintf("%s, run %d", d.Name, n+1), err)
 				break
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s, run %d of %d: %s: %s\n", d.Name, n+1, runs, verdict.Verdict, verdict.Because)
@@ -85,9 +101,10 @@ func (f *drillFlags) suite(cmd *cobra.Command, drills []drill.Drill, runs int) e
 			break
 		}
 	}
-	if err := f.writeJUnit(verdicts); err != nil {
-		return err
+	if len(verdicts) == 0 && problems == nil {
+		problems = errors.New("none of these drills can be run here, so nothing is proven")
 	}
+	problems = errors.Join(problems, f.writeJUnit(verdicts, others...))
 	if f.json {
 		err = printJSON(cmd.OutOrStdout(), verdicts)
 	} else {

@@ -3,6 +3,7 @@ package claim
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/nines-ha/nines/internal/wording"
@@ -92,7 +93,10 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 		}
 	}
 	if p.Fresh {
-		add("fresh", "no stale read", wording.Several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
+		c := add("fresh", "no stale read", wording.Several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
+		if c.Outcome == Held && !slices.ContainsFunc(q.requests, func(r *record.Request) bool { return r.Read != nil && r.Sent > 0 }) {
+			c.Got, c.Outcome = "nothing was read", Inconclusive
+		}
 	}
 	return claims
 }

@@ -20,7 +20,8 @@ func TestClaims(t *testing.T) {
 	slow := func(n int, took time.Duration) func(*script) {
 		return func(b *script) {
 			for i := range n {
-				b.slow(10*s+time.Duration(i)*10*ms, took)
+				r := b.slow(10*s+time.Duration(i)*10*ms, took)
+				r.First = r.Done - ms
 			}
 		}
 	}

@@ -10,18 +10,25 @@ import (
 // clocks lists the periods that are shorter here, and gives the outage as it
 // would be with those of AKS. A clock adds to it where failures went on until
 // its sign came: the difference of the periods, times the share of the requests
-// that failed while it was waited for. A clock that nothing waited for adds
-// nothing.
+// that failed while it was waited for. A clock that nothing waited for, or that
+// delays nothing that requests wait for, adds nothing.
 func (q *inquiry) clocks(v *Verdict) ([]Clock, time.Duration) {
 	var clocks []Clock
-	outage := v.Fault.Outage
+	// Clocks that delay the same sign run side by side: only the longest adds.
+	longest := map[time.Duration]time.Duration{}
 	for _, c := range q.Header.Clocks {
 		clocks = append(clocks, Clock{Name: c.Name, Here: c.Here, AKS: c.AKS})
 		more := c.AKS - c.Here
 		if !q.injected || c.AKS <= 0 || c.AKS > farthest || c.Here < 0 || more <= 0 {
 			continue
 		}
-		outage += time.Duration(float64(more) * q.failingUntil(c))
+		if sign, ok := q.signOf(c); ok {
+			longest[sign] = max(longest[sign], time.Duration(float64(more)*q.failingUntil(c)))
+		}
+	}
+	outage := v.Fault.Outage
+	for _, more := range longest {
+		outage += more
 	}
 	return clocks, outage
 }
@@ -56,6 +63,8 @@ func (q *inquiry) failingUntil(c record.Clock) float64 {
 func (q *inquiry) signOf(c record.Clock) (time.Duration, bool) {
 	kind := ""
 	switch {
+	case c.Delay == "":
+		return 0, false
 	case strings.Contains(c.Name, "node"), strings.Contains(c.Name, "Node"):
 		kind = record.NodeKind
 	case strings.Contains(c.Name, "balancer"):

@@ -41,6 +41,7 @@ func (q *inquiry) doubtRecord() {
 	if backwards > 0 {
 		q.doubtAll("the record is damaged: %s over before due", wording.Several(backwards, "request was", "requests were"))
 	}
+	q.doubtCounts()
 	if !q.injected {
 		return
 	}
@@ -54,6 +55,37 @@ func (q *inquiry) doubtRecord() {
 	}
 	if q.End != nil && q.interruption() == "" && len(q.End.Unsteady) > 0 {
 		q.doubt("not all was in order afterwards: %s", list(q.End.Unsteady, 3))
+	}
+}
+
+// doubtCounts holds what the generator counted as it went against the requests
+// that are told one by one: a line that is missing, or there twice, shows.
+func (q *inquiry) doubtCounts() {
+	ids := make(map[string]bool, len(q.requests))
+	twice, failed := 0, 0
+	for _, r := range q.requests {
+		if ids[r.ID] {
+			twice++
+		}
+		ids[r.ID] = true
+		if r.Failed() {
+			failed++
+		}
+	}
+	if twice > 0 {
+		q.doubtAll("the record contradicts itself: %s told twice", wording.Several(twice, "request is", "requests are"))
+	}
+	if len(q.seconds) == 0 || q.Cut || q.End == nil {
+		return
+	}
+	counted, countedFailed := 0, 0
+	for _, s := range q.seconds {
+		counted += s.Scheduled
+		countedFailed += s.Failed
+	}
+	if counted != len(q.requests) || countedFailed != failed {
+		q.doubtAll("the record contradicts itself: it tells of %s, %s of which failed, and the generator counted %s and %s",
+			wording.Several(len(q.requests), "request", "requests"), wording.Count(failed), wording.Count(counted), wording.Count(countedFailed))
 	}
 }
 
@@ -73,14 +105,26 @@ func (q *inquiry) doubtMeasure() {
 	if busy, of := q.busySeconds(); of > 0 && float64(busy) > mostBusy*float64(of) {
 		q.busy = append(q.busy, fmt.Sprintf("this machine was too busy to measure anything in %d of %s of the window", busy, wording.Several(of, "second", "seconds")))
 	}
-	unattributed := 0
+	var unattributed, unattributedFailed, failed int
 	for _, s := range q.suspects {
-		if q.blames[s.Request].cause == Unattributed {
+		open := q.blames[s.Request].cause == Unattributed
+		if open {
 			unattributed++
 		}
+		if s.failed {
+			failed++
+			if open {
+				unattributedFailed++
+			}
+		}
 	}
-	if float64(unattributed) > mostUnattributed*float64(len(q.suspects)) {
+	// By themselves too: many slow requests that are explained must not hide
+	// failures that are not.
+	switch {
+	case float64(unattributed) > mostUnattributed*float64(len(q.suspects)):
 		q.open = append(q.open, fmt.Sprintf("%s of %s failed or slow requests cannot be explained", wording.Count(unattributed), wording.Count(len(q.suspects))))
+	case float64(unattributedFailed) > mostUnattributed*float64(failed):
+		q.open = append(q.open, fmt.Sprintf("%s of %s failed requests cannot be explained", wording.Count(unattributedFailed), wording.Count(failed)))
 	}
 }
 

@@ -86,6 +86,8 @@ func (f *fixer) cause(a Attribution, c Claim) {
 		f.add("", "a mesh that notices sooner and tries again where it is safe"+noField, why+"; a layer-4 load balancer sends on until its probes fail")
 	case NotServing:
 		f.add(f.service+".probes.readiness", "a path that answers well only when the replica can serve", why)
+	case SlowAnswer:
+		f.add(f.service+".resources.cpu", "more, or more replicas (scale.replicas), if the replicas have too little to answer in time", why)
 	case Shed, Starved:
 		f.add(f.service+".scale.replicas", "more, so that those left carry the load", why)
 		f.add(f.service+".disruption", "maxUnavailable: 1, so that fewer leave at once", why)
@@ -93,8 +95,10 @@ func (f *fixer) cause(a Attribution, c Claim) {
 		f.add("", "a store that fails over, and clients that try again later"+noField, why)
 	case ServerError:
 		f.add("", "a change of the service; its log says more"+noField, why)
-	case ConnectTimeout, ConnectionReset:
+	case ConnectionReset:
 		f.add(f.service+".drain.timeout", "longer than the longest request takes", why)
+	case ConnectTimeout:
+		f.add("", "a mesh, or clients, that give an attempt up sooner and try again where it is safe"+noField, why)
 	}
 }
 
@@ -119,6 +123,8 @@ func (f *fixer) capacity(c Claim) {
 		f.spread("ready endpoints: " + c.Got + "; all were in one zone")
 	case f.Header.Service.Replicas < 2:
 		f.add(f.service+".scale.replicas", "3, one in each zone", "ready endpoints: "+c.Got)
+	case len(f.lostNodes()) > 0:
+		f.add(f.service+".scale.replicas", "more than one node carries, on more nodes, so that those left are enough", "ready endpoints: "+c.Got+"; a node was lost with what ran on it")
 	default:
 		f.add(f.service+".disruption", "maxUnavailable: 1, so that an eviction waits until the replica before is replaced", "ready endpoints: "+c.Got)
 	}

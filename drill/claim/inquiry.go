@@ -50,7 +50,7 @@ const farthest = 1000 * time.Hour
 
 func newInquiry(rec *record.Record) *inquiry {
 	q := &inquiry{
-		Record: rec, slow: rec.Header.Promise.Slow, rules: rules(),
+		Record: rec, rules: rules(),
 		blames: map[*record.Request]blame{}, clients: map[int][]*suspect{},
 	}
 	q.takeIn()
@@ -64,11 +64,32 @@ func newInquiry(rec *record.Record) *inquiry {
 		}
 		q.judged = q.requests[at(q.window.from):at(q.window.to)]
 	}
+	q.slow = q.tooSlow()
 	q.history = newHistory(q.Header.Nodes, q.events)
 	q.ways = newWays(q.history, q.Flows, q.requests)
 	q.attribute()
 	q.doubtMeasure()
 	return q
+}
+
+// tooSlow is the latency beyond which a request is explained: what the objective
+// says, or the percentile that was promised where that is less and was not kept.
+func (q *inquiry) tooSlow() time.Duration {
+	limit := q.Header.Promise.Slow
+	good := goodLatencies(q.judged)
+	if len(good) == 0 {
+		return limit
+	}
+	p := q.Header.Promise
+	for _, one := range []struct {
+		want     time.Duration
+		perMille int
+	}{{p.P50, 500}, {p.P95, 950}, {p.P99, 990}} {
+		if one.want > 0 && rank(good, one.perMille) > one.want && (limit <= 0 || one.want < limit) {
+			limit = one.want
+		}
+	}
+	return limit
 }
 
 // takeIn keeps what can be true and puts it in order.

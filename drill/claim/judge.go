@@ -227,6 +227,8 @@ func meaning(cause string) string {
 		return "it was refused to protect the rest"
 	case Database:
 		return "its store was down, restarting or stalled"
+	case SlowAnswer:
+		return "the replica itself took so long to answer"
 	case Starved:
 		return "too few replicas were ready for the load"
 	case Machine:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,60 @@ func TestDoubts(t *testing.T) {
 				t.Errorf("%s because %q, want %s because %q", v.Verdict, v.Because, tc.want, tc.because)
 			}
 		})
+	}
+}
+
+// A request that is missing, or told twice, or another one than was counted, makes
+// a record no evidence.
+func TestContradictions(t *testing.T) {
+	for name, change := range map[string]func(*script){
+		"one missing":        func(b *script) { b.Requests = slices.Delete(b.Requests, 700, 701) },
+		"one failure hidden": func(b *script) { b.Seconds[10].Failed++ },
+		"one twice":          func(b *script) { b.Requests[701].ID = b.Requests[700].ID },
+	} {
+		b := newScript(t)
+		b.Header.Promise.Availability = 0.9
+		if v := b.judgeAsIs(); v.Verdict != Held {
+			t.Fatalf("as it is: %s because %s", v.Verdict, v.Because)
+		}
+		change(b)
+		if v := b.judgeAsIs(); v.Verdict != Inconclusive || !strings.Contains(v.Because, "contradicts itself") {
+			t.Errorf("%s: %s because %s", name, v.Verdict, v.Because)
+		}
+	}
+}
+
+// A promised percentile that is not kept makes what is beyond it explained.
+func TestSlowAgainstThePromise(t *testing.T) {
+	b := newScript(t)
+	b.Header.Promise.P99 = 100 * ms
+	b.event(6*s, record.Part, "eu/telemetry", "restarting")
+	b.event(9*s, record.Part, "eu/telemetry", "ready")
+	for i := range 40 {
+		b.slow(7*s+time.Duration(i)*10*ms, 150*ms)
+	}
+	v := b.judge()
+	if v.Requests.Slow != 40 || len(v.Attribution) != 1 || v.Attribution[0].Count != 40 || v.Attribution[0].Cause != Database || v.Verdict != Refuted || len(v.Fixes) == 0 {
+		t.Errorf("%s because %s: %+v, %+v, fixes %+v", v.Verdict, v.Because, v.Requests, v.Attribution, v.Fixes)
+	}
+	b.Header.Promise.P99 = 200 * ms // kept: nothing over 300 ms
+	if v := b.judge(); v.Requests.Slow != 0 || v.Verdict != Held {
+		t.Errorf("%s because %s: %+v", v.Verdict, v.Because, v.Requests)
+	}
+}
+
+// Many slow requests that are explained do not hide failures that are not.
+func TestUnattributedFailures(t *testing.T) {
+	b := newScript(t)
+	b.Header.Promise.Availability = 0.9
+	b.event(6*s, record.Part, "eu/telemetry", "restarting")
+	b.event(9*s, record.Part, "eu/telemetry", "ready")
+	for i := range 290 {
+		b.slow(6*s+time.Duration(i)*10*ms, 400*ms)
+	}
+	b.fail(20*s, record.Timeout, 5*s)
+	if v := b.judge(); v.Verdict != Inconclusive || !strings.Contains(v.Because, "1 of 1 failed requests cannot be explained") {
+		t.Errorf("%s because %s", v.Verdict, v.Because)
 	}
 }
 

@@ -38,7 +38,7 @@ type rule func(q *inquiry, s *suspect) blame
 func rules() []rule {
 	return []rule{
 		generator, queued, shed, database, podEnded, nodeLost, nobody, notServing,
-		storeSays, starved, machineBusy, handshake, brokenOff, serverError,
+		storeSays, starved, machineBusy, slowAnswer, handshake, brokenOff, serverError,
 	}
 }
 
@@ -306,6 +306,15 @@ func machineBusy(q *inquiry, s *suspect) blame {
 		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), roughly(second.CPU), roughly(second.Steal))}
 	}
 	return blame{}
+}
+
+// slowAnswer is of requests that a replica had and took long over.
+func slowAnswer(_ *inquiry, s *suspect) blame {
+	took := s.First - s.Sent
+	if s.failed || s.Pod == "" || s.Sent == 0 || s.First == 0 || took <= s.Latency()/2 {
+		return blame{}
+	}
+	return blame{SlowAnswer, s.Pod, fmt.Sprintf("%s by %s; %s of it between sending and the first byte", outcomeOf(s), by(s), lasting(took))}
 }
 
 func handshake(_ *inquiry, s *suspect) blame {

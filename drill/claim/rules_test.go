@@ -262,6 +262,11 @@ func TestRules(t *testing.T) {
 			return r
 		}, ServerError, []string{"wrong-answer", "not a receipt"}},
 		{"no reason to be seen", func(b *script) *record.Request { return b.fail(at, record.Timeout, 5*s) }, Unattributed, []string{"no answer within 5 s", "sent to p1 on n1", "nothing happened within 5 s"}},
+		{"slow replica", func(b *script) *record.Request {
+			r := b.slow(at, 400*ms)
+			r.First = r.Done - 10*ms
+			return r
+		}, SlowAnswer, []string{"p1 on n1", "389 ms of it between sending and the first byte"}},
 		{"slow for no reason", func(b *script) *record.Request {
 			b.event(7*s, record.Part, "eu/scheduler", "failed")
 			return b.slow(at, 400*ms)

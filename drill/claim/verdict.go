@@ -6,7 +6,8 @@
 // A request belongs to the instant at which it was due, whenever it ended, and
 // its latency counts from then. It failed if it has no whole answer, a wrong one,
 // or a status other than 2xx and 304: a refusal is a failure, and so is a 404 of a
-// read. It was slow if it was answered well, but over Promise.Slow.
+// read. It was slow if it was answered well, but over Promise.Slow, or over a promised
+// percentile that is less and was not kept.
 //
 // Availability, percentiles, answer, recovery and capacity are over the window:
 // from the beginning of the fault, so long as Window.Length, and not a moment
@@ -23,7 +24,8 @@
 // # The verdict
 //
 // It is inconclusive, whatever the claims say, if the record is no evidence: it is
-// cut off, has no end or contradicts itself, the fault never began, no request was
+// cut off, has no end or contradicts itself (a request is told twice, or the generator counted others),
+// the fault never began, no request was
 // due in the window, or the load ended before the window.
 //
 // It is refuted if a claim about writes or stale reads is. Any other claim that is
@@ -35,11 +37,13 @@
 //     square root)
 //   - the machine was busy in more than a quarter of the window's seconds: CPU at
 //     95 %, or some task waiting for one for 75 % of the time
+//   - more than 1 % of the failed and slow requests, or of the failed ones alone,
+//     are unattributed; this does not save a claim about replicas (capacity,
+//     restored), which is known without it
 //
 // Otherwise it is inconclusive if any claim is, if nothing was promised, if the
 // generator was behind as above (but not for a busy machine alone: that can break a
 // promise, and cannot keep one), or if there is a lesser doubt:
-//   - more than 1 % of the failed and slow requests are unattributed
 //   - the fault was not complete within the window, the drill was interrupted
 //     after it, or not all was in order in the end
 //   - writes were promised and not read back, or the store holds what was not sent
@@ -71,6 +75,7 @@
 //	database          5xx that says that the store cannot be reached
 //	starved           slow or unanswered, and fewer replicas than the least were ready and answered
 //	machine           slow or unanswered, and the machine was busy in that second
+//	slow-answer       well answered, and over half of the time passed between sending and the first byte
 //	connect-timeout, reset, server-error
 //	                  by its own result
 //	unattributed      anything else
@@ -114,6 +119,7 @@ const (
 	Shed            = "shed"             // refused to protect the rest: 429, 503 at a limit
 	Database        = "database"         // its store was down, restarting or stalled
 	Starved         = "starved"          // too few replicas were ready for the load
+	SlowAnswer      = "slow-answer"      // the replica took so long, and nothing above explains it
 	Machine         = "machine"          // this machine had no CPU to give at that time
 	Generator       = "generator"        // the generator was behind or at its limit
 	Unattributed    = "unattributed"

@@ -112,7 +112,7 @@ func Find(name string) (Fault, error) {
 		}
 	}
 	if best != "" {
-		return Fault{}, fmt.Errorf("there is no fault %q; did you mean %q", name, best)
+		return Fault{}, fmt.Errorf("there is no drill %q; did you mean %q", name, best)
 	}
-	return Fault{}, fmt.Errorf("there is no fault %q; there are: %s", name, strings.Join(slices.Sorted(slices.Values(names)), ", "))
+	return Fault{}, fmt.Errorf("there is no drill %q; there are: %s", name, strings.Join(slices.Sorted(slices.Values(names)), ", "))
 }

@@ -62,7 +62,14 @@ type Injection struct {
 // known to have happened.
 type action func(ctx context.Context, tell func(record.Event)) error
 
-// Available says in one sentence why the fault cannot happen at a site, or nil.
+// An ImpossibleError says in one sentence why a fault can never happen at a site,
+// whatever is waited for.
+type ImpossibleError struct{ Why string }
+
+func (e *ImpossibleError) Error() string { return e.Why }
+
+// Available says in one sentence why the fault cannot happen at a site now, or
+// nil; it is an ImpossibleError if it never can.
 func (f Fault) Available(s *Site) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lookWait)
 	defer cancel()

@@ -29,6 +29,7 @@ type scene struct {
 	selector   string
 	pods       []corev1.Pod  // ready ones of the Deployment, by name
 	nodes      []corev1.Node // that take pods, by name
+	known      int           // nodes of any kind
 	ground     *ground.Status
 	dice       *rand.Rand
 }
@@ -36,16 +37,19 @@ type scene struct {
 // look refuses a site at which the fault cannot happen.
 func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 	if f.Ground && s.Ground == nil {
-		return nil, fmt.Errorf("%s needs a proving ground: Kubernetes' API cannot do it", f.Name)
+		return nil, &ImpossibleError{f.Name + " needs a proving ground: Kubernetes' API cannot do it"}
 	}
 	if f.store && len(s.Stores) == 0 {
-		return nil, fmt.Errorf("%s needs a managed database, and %s has none", f.Name, s.Namespace)
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs a managed database, and %s has none", f.Name, s.Namespace)}
 	}
 	sum := fnv.New64a()
 	sum.Write([]byte(f.Name))
 	sc := &scene{site: s, dice: rand.New(rand.NewPCG(s.Seed, sum.Sum64()))}
 	if err := sc.lookAtCluster(ctx); err != nil {
 		return nil, err
+	}
+	if sc.known < f.nodes {
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs %d nodes that take pods, or nobody is left; there are %d", f.Name, f.nodes, sc.known)}
 	}
 	if len(sc.nodes) < f.nodes {
 		return nil, fmt.Errorf("%s needs %d nodes that take pods, or nobody is left; there are %d", f.Name, f.nodes, len(sc.nodes))
@@ -59,7 +63,7 @@ func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 	}
 	sc.ground = &status
 	if zones := len(sc.zones()); zones < f.zones {
-		return nil, fmt.Errorf("%s needs %d zones; region %s has %d", f.Name, f.zones, s.Region, zones)
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs %d zones; region %s has %d", f.Name, f.zones, s.Region, zones)}
 	}
 	return sc, nil
 }
@@ -94,6 +98,7 @@ func (sc *scene) lookAtCluster(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
+	sc.known = len(nodes.Items)
 	for _, n := range nodes.Items {
 		if !n.Spec.Unschedulable && nodeReady(&n) {
 			sc.nodes = append(sc.nodes, n)

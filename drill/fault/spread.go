@@ -13,9 +13,10 @@ import (
 const spreadWait = 3 * time.Minute
 
 // Spread restarts a service once if its pods stand in fewer zones, or less evenly,
-// than they could, and says whether it did. Kubernetes moves no running pod, so
-// that after a lost zone or a drain all of them may stand in one place.
-func Spread(ctx context.Context, s *Site) (restarted bool, err error) {
+// than they could, and says whether it did; announce is called before it does.
+// Kubernetes moves no running pod, so that after a lost zone or a drain all of
+// them may stand in one place.
+func Spread(ctx context.Context, s *Site, announce func()) (restarted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, spreadWait)
 	defer cancel()
 	sc := &scene{site: s}
@@ -26,6 +27,7 @@ func Spread(ctx context.Context, s *Site) (restarted bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	announce()
 	return true, restart.Inject(ctx, func(record.Event) {})
 }
 

@@ -73,7 +73,7 @@ func (a *account) done(told *record.Request) {
 	switch {
 	case told.Error == record.NotSent:
 		a.notSent.Add(1)
-	case told.Error != "" || told.Status >= 400:
+	case told.Failed():
 		a.failed.Add(1)
 	default:
 		a.answered.Add(1)

@@ -74,7 +74,7 @@ const (
 // Scheduled.
 type Summary struct {
 	Scheduled int
-	Answered  int           // whole, right, and with a status below 400
+	Answered  int           // well: see record.Request.Failed
 	Failed    int           // sent or tried, but not so answered
 	NotSent   int           // by the generator's own fault
 	Lag       time.Duration // the worst Taken - Scheduled

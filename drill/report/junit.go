@@ -37,20 +37,40 @@ type junitCase struct {
 	Time    string        `xml:"time,attr"`
 	Failure *junitTrouble `xml:"failure"`
 	Error   *junitTrouble `xml:"error"`
-	Out     string        `xml:"system-out"`
+	Skipped *junitTrouble `xml:"skipped"`
+	Out     string        `xml:"system-out,omitempty"`
 }
 
 type junitTrouble struct {
 	Message string `xml:"message,attr"`
-	Type    string `xml:"type,attr"`
+	Type    string `xml:"type,attr,omitempty"`
 	Text    string `xml:",chardata"`
 }
 
-// JUnit writes JUnit XML: one suite, a case a verdict. What is refuted is a
-// failure, what is inconclusive an error. The time of a case is its window.
-func JUnit(w io.Writer, vs []*claim.Verdict) error {
-	suite := junitSuite{Name: "nines drill", Tests: len(vs)}
+// Untold is what JUnit XML has a case of and no single verdict tells: a drill that
+// was left out or failed, or a proof, which is two.
+type Untold struct {
+	Name, Why string
+	Kind      Kind
+}
+
+// Kind is what became of what is Untold.
+type Kind int
+
+const (
+	Trouble   Kind = iota // it could not be run to its end
+	LeftOut               // it is impossible here
+	Proven                // a twin was told from the system as it is
+	NotProven             // it was not
+)
+
+// JUnit writes JUnit XML: one suite, a case a verdict, and one for each of the
+// others. What is refuted is a failure, what is inconclusive an error. The time of
+// a case is its window.
+func JUnit(w io.Writer, vs []*claim.Verdict, others ...Untold) error {
+	suite := junitSuite{Name: "nines drill", Tests: len(vs) + len(others)}
 	seconds := 0.0
+	times := map[string]int{}
 	for i, v := range vs {
 		if at := v.Started.UTC(); i == 0 && !at.IsZero() {
 			suite.Timestamp = at.Format("2006-01-02T15:04:05")
@@ -60,13 +80,25 @@ func JUnit(w io.Writer, vs []*claim.Verdict) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case c.Failure != nil:
-			suite.Failures++
-		case c.Error != nil:
-			suite.Errors++
+		if times[c.Name]++; times[c.Name] > 1 {
+			c.Name += fmt.Sprintf(" (run %d)", times[c.Name])
 		}
-		suite.Cases = append(suite.Cases, c)
+		suite.add(c)
+	}
+	for _, o := range others {
+		c := junitCase{Name: clean(o.Name), Class: "nines", Time: "0.000"}
+		trouble := &junitTrouble{Message: clean(o.Why)}
+		switch o.Kind {
+		case LeftOut:
+			c.Skipped = trouble
+		case Proven:
+			c.Out = clean(o.Why)
+		case NotProven:
+			c.Failure = trouble
+		default:
+			c.Error = trouble
+		}
+		suite.add(c)
 	}
 	suite.Time = fmt.Sprintf("%.3f", seconds)
 	root := junitSuites{Name: suite.Name, Tests: suite.Tests, Failures: suite.Failures, Errors: suite.Errors, Suite: suite}
@@ -78,6 +110,18 @@ func JUnit(w io.Writer, vs []*claim.Verdict) error {
 		return fmt.Errorf("write JUnit XML: %w", err)
 	}
 	return nil
+}
+
+func (s *junitSuite) add(c junitCase) {
+	switch {
+	case c.Failure != nil:
+		s.Failures++
+	case c.Error != nil:
+		s.Errors++
+	case c.Skipped != nil:
+		s.Skipped++
+	}
+	s.Cases = append(s.Cases, c)
 }
 
 func newJUnitCase(v *claim.Verdict) (junitCase, error) {
@@ -115,7 +159,7 @@ func troubles(v *claim.Verdict) string {
 		lines = append(lines, "doubt: "+clean(d))
 	}
 	for _, f := range v.Fixes {
-		lines = append(lines, fmt.Sprintf("fix: %s: %s", clean(f.Field), clean(f.Change)))
+		lines = append(lines, "fix: "+advice(f))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -119,6 +119,9 @@ func (p page) row(word, text string, most int) []string {
 func (p page) numbers(v *claim.Verdict) []string {
 	lines := p.row("requests", requestsWords(v.Requests), 2)
 	lines = append(lines, p.row("latency", latencyWords(v.Latency), 1)...)
+	if worst := worstWords(v.Worst); worst != "" {
+		lines = append(lines, p.row("worst", worst, 1)...)
+	}
 	lines = append(lines, p.row("fault", faultWords(v), 2)...)
 	if v.Fault.At >= 0 {
 		lines = append(lines, p.row("outage", outageWords(v), 2)...)
@@ -143,6 +146,16 @@ func latencyWords(l claim.Latency) string {
 		return "no request was answered well"
 	}
 	return fmt.Sprintf("p50 %s · p95 %s · p99 %s · p99.9 %s · max %s", lasting(l.P50), lasting(l.P95), lasting(l.P99), lasting(l.P999), lasting(l.Max))
+}
+
+// worstWords names a few: the JSON and the report in HTML have them all.
+func worstWords(worst []claim.Case) string {
+	const most = 3
+	var words []string
+	for _, c := range worst[:min(len(worst), most)] {
+		words = append(words, fmt.Sprintf("%s %s %s", clean(c.ID), lasting(c.Latency), clean(c.Result)))
+	}
+	return strings.Join(words, " · ")
 }
 
 func faultWords(v *claim.Verdict) string {

@@ -84,6 +84,14 @@ func (p page) doubts(v *claim.Verdict, most int) []string {
 	return p.row("doubts", strings.Join(words, " · "), most)
 }
 
+// advice is a fix in words; not every one is a field of the description.
+func advice(f claim.Fix) string {
+	if f.Field == "" {
+		return clean(f.Change)
+	}
+	return clean(f.Field) + ": " + clean(f.Change)
+}
+
 func (p page) fixes(fixes []claim.Fix, most int) []string {
 	var lines []string
 	for i, f := range fixes {
@@ -94,7 +102,7 @@ func (p page) fixes(fixes []claim.Fix, most int) []string {
 		if len(lines)+each > most {
 			break
 		}
-		text := fmt.Sprintf("%s: %s", clean(f.Field), clean(f.Change))
+		text := advice(f)
 		if f.Why != "" {
 			text += " (" + clean(f.Why) + ")"
 		}

@@ -31,6 +31,9 @@ func (t Twin) Proven(good, bad *claim.Verdict) (proven bool, why string) {
 	if !ok {
 		return false, fmt.Sprintf("%s is refuted for the twin, but not for its own reason: %s, and %s should lead", t.Claim, led, t.Cause)
 	}
+	if t.Fix != "" && !slices.ContainsFunc(bad.Fixes, func(f claim.Fix) bool { return strings.HasPrefix(f.Field, t.Fix) }) {
+		return false, fmt.Sprintf("%s is refuted for the twin (%s), but no change of %s is named that would help", t.Claim, wrong.Got, strings.TrimSuffix(t.Fix, "."))
+	}
 	why = fmt.Sprintf("%s holds for the system as it is (%s) and is refuted for the twin (%s)", t.Claim, right.Got, wrong.Got)
 	if t.Cause != "" {
 		why += ", " + led
@@ -48,8 +51,8 @@ func outcome(v *claim.Verdict, name string) *claim.Claim {
 	return nil
 }
 
-// leads says whether no cause has more failures than the twin's own, and which
-// has most.
+// leads says whether the twin's own cause has more failures than any other, and
+// which has most.
 func (t Twin) leads(list []claim.Attribution) (led string, ok bool) {
 	if t.Cause == "" {
 		return "", true
@@ -70,5 +73,5 @@ func (t Twin) leads(list []claim.Attribution) (led string, ok bool) {
 	if most == 0 {
 		return "no request failed", false
 	}
-	return fmt.Sprintf("%s with %d failed requests", strings.Join(first, " and "), most), own == most
+	return fmt.Sprintf("%s with %d failed requests", strings.Join(first, " and "), most), own == most && len(first) == 1
 }

@@ -29,7 +29,7 @@ func TestProven(t *testing.T) {
 	}{
 		"held and refuted":               {claim.PodEnded, "failed", held, refuted, true, "pod-ended with 7 failed"},
 		"slow ones do not count":         {claim.PodEnded, "failed", held, verdict(claim.Refuted, claim.Refuted, slow, ended), true, ""},
-		"beside an equal":                {claim.PodEnded, "failed", held, verdict(claim.Refuted, claim.Refuted, equal, ended), true, "reset and pod-ended"},
+		"beside an equal":                {claim.PodEnded, "failed", held, verdict(claim.Refuted, claim.Refuted, equal, ended), false, "not for its own reason: reset and pod-ended"},
 		"any cause will do":              {"", "failed", held, verdict(claim.Refuted, claim.Refuted, other), true, "GOT"},
 		"another cause leads":            {claim.PodEnded, "failed", held, verdict(claim.Refuted, claim.Refuted, other, ended), false, "not for its own reason: balancer-unaware with 8"},
 		"nothing failed":                 {claim.PodEnded, "failed", held, verdict(claim.Refuted, claim.Refuted, slow), false, "no request failed"},
@@ -45,6 +45,20 @@ func TestProven(t *testing.T) {
 		got, why := twin.Proven(c.good, c.bad)
 		if got != c.want || !strings.Contains(why, c.why) || why == "" {
 			t.Errorf("%s: %v, %q; want %v, %q", name, got, why, c.want, c.why)
+		}
+	}
+}
+
+// A twin whose mistake has a field must be told by that field.
+func TestProvenByItsFix(t *testing.T) {
+	twin := Twin{Drill: "node-loss", Claim: "restored", Fix: "regions."}
+	of := func(o claim.Outcome, fixes ...claim.Fix) *claim.Verdict {
+		return &claim.Verdict{Verdict: o, Claims: []claim.Claim{{Name: "restored", Outcome: o}}, Fixes: fixes}
+	}
+	for field, want := range map[string]bool{"regions.eu.nodes": true, "services.vehicle.probes.start": false, "": false} {
+		proven, why := twin.Proven(of(claim.Held), of(claim.Refuted, claim.Fix{Field: field, Change: "more"}))
+		if proven != want || !want && !strings.Contains(why, "no change of regions") {
+			t.Errorf("with the fix %q: %t, %q", field, proven, why)
 		}
 	}
 }

@@ -29,9 +29,9 @@ type Twin struct {
 	About   string   // what is wrong, and who does that
 	Changes []string // what is changed, in words
 	Drill   string   // in which it is proven
-	Also    []string // others that have to refute it
 	Claim   string   // that must be refuted, and that holds for the system as it is
 	Cause   string   // that explains most of what went wrong; "": any
+	Fix     string   // a field that the verdict must name, or its beginning; "": any
 	Source  string   // the known-bad program, relative to the root of the repository; "": the service's own
 
 	// Settle is how long after it was applied the twin serves at all. Nothing
@@ -51,7 +51,7 @@ func All() []Twin {
 			"no time in which a leaving replica goes on serving (DRAIN_DELAY=0s)",
 			"one second for requests that have begun (SHUTDOWN_TIMEOUT=1s)",
 		},
-		Drill: "rolling-restart", Also: []string{"scale-down", "node-drain"},
+		Drill: "rolling-restart",
 		Claim: "failed", Cause: claim.PodEnded,
 	}, {
 		Name:  "lying-readiness",
@@ -72,7 +72,7 @@ func All() []Twin {
 		},
 		// Not availability: a small program is back in two seconds, which may be
 		// little enough of a window.
-		Drill: "pod-kill", Also: []string{"node-loss"},
+		Drill: "pod-kill",
 		Claim: "capacity", Cause: claim.NoEndpoint,
 		edit: func(s *system.Service) { s.Scale.Replicas = system.Range{Min: 1, Max: 1} },
 	}, {
@@ -91,14 +91,14 @@ func All() []Twin {
 			"no budget of disruptions (the PodDisruptionBudget is removed)",
 		},
 		Drill: "node-drain",
-		Claim: "capacity",
+		Claim: "capacity", Fix: "services.",
 	}, {
 		Name:  "memory-only",
 		About: "a write is acknowledged when it is in memory and stored later: what makes a benchmark fast",
 		Changes: []string{
 			"the program answers a write at once and stores it three seconds later (fleet/twin/memory)",
 		},
-		Drill: "pod-kill", Also: []string{"node-loss"},
+		Drill:  "pod-kill",
 		Claim:  "writes",
 		Source: "fleet/twin/memory",
 	}, {
@@ -117,8 +117,8 @@ func All() []Twin {
 			"a replica asks for " + half + " of CPU, so that a node of two cores has room for one",
 		},
 		Drill: "node-loss",
-		Claim: "restored",
-		edit:  func(s *system.Service) { s.Resources.CPU = half },
+		Claim: "restored", Fix: "regions.", // no room on its nodes
+		edit: func(s *system.Service) { s.Resources.CPU = half },
 	}}
 }
 

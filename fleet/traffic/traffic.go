@@ -46,9 +46,11 @@ const (
 	rangeLimit   = 100 // samples of an answer
 )
 
-// Traffic makes the requests of vehicles and understands the answers. A client
-// must not send more than ten requests a second for long: the service takes no
-// more from one vehicle.
+// PerVehicle is how many requests a second a client may send for long: the service
+// takes no more from one vehicle.
+const PerVehicle = 10
+
+// Traffic makes the requests of vehicles and understands the answers.
 type Traffic struct {
 	mix      Mix // sums to 1
 	vehicles []vehicle

@@ -158,11 +158,10 @@ func (c *Cluster) apiserverArgs() []string {
 func (c *Cluster) controllerArgs() []string {
 	p := c.config.Plan
 	kubeconfig := c.path("controller-manager.kubeconfig")
-	return []string{
+	return append([]string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=10257",
 		"--tls-cert-file=" + c.path("controller-manager.crt"), "--tls-private-key-file=" + c.path("controller-manager.key"),
-		"--leader-elect=false", // there is one
 		"--use-service-account-credentials",
 		"--root-ca-file=" + c.path("ca.crt"),
 		"--service-account-private-key-file=" + c.path("service-account.key"),
@@ -173,18 +172,28 @@ func (c *Cluster) controllerArgs() []string {
 		"--node-monitor-period=1s", "--node-monitor-grace-period=10s",
 		"--kube-api-qps=200", "--kube-api-burst=400", // 20 and 30 make some hundred requests at the start take 4 s
 		"--profiling=false",
-	}
+	}, election...)
 }
+
+// election has a controller that cannot reach the API server for longer than the
+// renew deadline end and start afresh, as on AKS. There is one of each, so nobody
+// else could lead; but one that went on would act for up to a minute on what it
+// knew before, since its watches come back ever later: it took every node for
+// lost, and all replicas out of service. The periods are upstream's (15 s, 10 s,
+// 2 s) in proportion to the grace period of nodes.
+var election = []string{"--leader-elect-lease-duration=" + LeaseDuration.String(), "--leader-elect-renew-deadline=4s", "--leader-elect-retry-period=1s"}
+
+// LeaseDuration is how long a controller that is gone still leads.
+const LeaseDuration = 6 * time.Second
 
 func (c *Cluster) schedulerArgs() []string {
 	kubeconfig := c.path("scheduler.kubeconfig")
-	return []string{
+	return append([]string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=10259",
 		"--tls-cert-file=" + c.path("scheduler.crt"), "--tls-private-key-file=" + c.path("scheduler.key"),
-		"--leader-elect=false",
 		"--profiling=false",
-	}
+	}, election...)
 }
 
 func (c *Cluster) etcdReady() func(context.Context) error {
