@@ -25,6 +25,32 @@ func TestJUnit(t *testing.T) {
 	golden(t, "junit.xml", b.String())
 }
 
+// What no single verdict tells has a case too, and runs of one drill differ by name.
+func TestJUnitOfTheRest(t *testing.T) {
+	var b strings.Builder
+	err := JUnit(&b, []*claim.Verdict{held(), held()},
+		Untold{"zone-loss", "one zone", LeftOut}, Untold{"node-loss, run 2", "no answer", Trouble},
+		Untold{"prove no-drain", "it held", NotProven}, Untold{"prove one-zone", "refuted, as it must be", Proven})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back junitSuites
+	if err := xml.Unmarshal([]byte(b.String()), &back); err != nil {
+		t.Fatal(err)
+	}
+	suite := back.Suite
+	if back.Tests != 6 || back.Failures != 1 || back.Errors != 1 || suite.Skipped != 1 || len(suite.Cases) != 6 {
+		t.Fatalf("%+v", back)
+	}
+	cases := suite.Cases
+	if cases[0].Name == cases[1].Name || !strings.HasSuffix(cases[1].Name, "(run 2)") {
+		t.Errorf("two runs are %q and %q", cases[0].Name, cases[1].Name)
+	}
+	if cases[2].Skipped == nil || cases[3].Error == nil || cases[4].Failure == nil || cases[5].Failure != nil || cases[5].Out != "refuted, as it must be" {
+		t.Errorf("%+v", cases)
+	}
+}
+
 func TestJUnitOfHostileVerdict(t *testing.T) {
 	var b strings.Builder
 	if err := JUnit(&b, []*claim.Verdict{crowded()}); err != nil {
