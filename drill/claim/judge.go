@@ -103,12 +103,21 @@ func none(n int) string {
 
 func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
-	if len(attribution) > 0 && c.Name != "writes" && c.Name != "fresh" {
-		a, of := attribution[0], 0
-		for _, other := range attribution {
-			of += other.Count
+	count, what := func(a Attribution) int { return a.Count }, "failed or slow"
+	switch c.Name {
+	case "writes", "fresh":
+		return s
+	case "availability", "failed":
+		count, what = func(a Attribution) int { return a.Failed }, "failed"
+	}
+	most, of := Attribution{}, 0
+	for _, a := range attribution {
+		if of += count(a); count(a) > count(most) {
+			most = a
 		}
-		s += fmt.Sprintf("; %s of %s failed or slow because %s", wording.Count(a.Count), wording.Count(of), a.Text)
+	}
+	if of > 0 {
+		s += fmt.Sprintf("; %s of %s %s because %s", wording.Count(count(most)), wording.Count(of), what, most.Text)
 	}
 	return s
 }

@@ -21,7 +21,7 @@ func TestDoubts(t *testing.T) {
 		want    Outcome // of a record in which a claim is refuted
 		because string
 	}{
-		{"nothing to doubt", func(*script) {}, Refuted, "failed: promised ≤ 0, got 1 of 2,800 in the whole run; 1 of 1 failed or slow because the service answered with an error of its own"},
+		{"nothing to doubt", func(*script) {}, Refuted, "failed: promised ≤ 0, got 1 of 2,800 in the whole run; 1 of 1 failed because the service answered with an error of its own"},
 		{"cut in a line", func(b *script) { b.Cut, b.End = true, nil }, Inconclusive, "cut off in the middle"},
 		{"no end", func(b *script) { b.End = nil }, Inconclusive, "no end"},
 		{"no fault", func(b *script) { b.Phases = b.Phases[:2] }, Inconclusive, "never began"},
