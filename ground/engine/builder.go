@@ -48,7 +48,7 @@ func (b *Builder) recipes() []Recipe {
 
 // Build compiles the engines that are not in the cache, several at a time
 // where memory and cores allow, and returns when all named ones are there or
-// one failed. No name means all. A build that was interrupted goes on from the
+// one failed. No name means all but those on demand. A build that was interrupted goes on from the
 // packages that were compiled.
 func (b *Builder) Build(ctx context.Context, names ...string) error {
 	engines, err := b.choose(names)
@@ -73,7 +73,7 @@ func (b *Builder) choose(names []string) ([]Engine, error) {
 		return nil, err
 	}
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(e Engine) bool { return e.recipe.OnDemand }), nil
 	}
 	var chosen []Engine
 	for _, n := range names {
@@ -118,6 +118,29 @@ func (b *Builder) Path(program string) (string, error) {
 		return "", fmt.Errorf("find %s: %w", program, err)
 	}
 	return file, nil
+}
+
+// File is where a file is that goes with an engine's programs, once it is built.
+func (b *Builder) File(name string) (string, error) {
+	for _, r := range b.recipes() {
+		if _, ok := r.Files[name]; !ok {
+			continue
+		}
+		e, err := load(b.Source, r)
+		if err != nil {
+			return "", err
+		}
+		dir, err := b.dir(e)
+		if err != nil {
+			return "", err
+		}
+		file := filepath.Join(dir, "share", name)
+		if _, err := os.Stat(file); err != nil {
+			return "", fmt.Errorf("%s of %s is not there; run: nines engines build %s", name, e.Name, e.Name)
+		}
+		return file, nil
+	}
+	return "", fmt.Errorf("no engine has a file %q", name)
 }
 
 // Status says whether an engine is in the cache, and how large it is there.
@@ -217,6 +240,9 @@ func (b *Builder) build(ctx context.Context, e Engine, memory *semaphore.Weighte
 	defer os.RemoveAll(staging)
 	began = time.Now()
 	if err := b.compile(ctx, e, filepath.Join(staging, "bin"), tell); err != nil {
+		return err
+	}
+	if err := e.share(ctx, filepath.Join(staging, "share")); err != nil {
 		return err
 	}
 	took := time.Since(began)

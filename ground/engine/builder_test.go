@@ -133,6 +133,53 @@ func TestKeyFollowsFlags(t *testing.T) {
 	}
 }
 
+// Two engines of one folder, each with some of its programs.
+func TestSomeProgramsOfAFolder(t *testing.T) {
+	some := Recipe{
+		Name: "some", Folder: "tiny", Module: tinyRecipe.Module, Memory: 10, Only: []string{"hello"}, OnDemand: true,
+		Files: map[string]string{"settings": "cmd/hello/ignored.md"},
+	}
+	rest := Recipe{Name: "rest", Folder: "tiny", Module: tinyRecipe.Module, Memory: 10, Rename: tinyRecipe.Rename, Only: []string{"tinyd"}}
+	b := &Builder{CacheDir: t.TempDir(), Source: tiny(t, works), Recipes: []Recipe{some, rest}}
+	if err := b.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Path("tinyd"); err != nil {
+		t.Error(err)
+	}
+	for _, look := range []func(string) (string, error){b.Path, b.File} {
+		for _, name := range []string{"hello", "settings"} {
+			if path, err := look(name); err == nil {
+				t.Errorf("%s was built without being asked for: %s", name, path)
+			}
+		}
+	}
+	if err := b.Build(t.Context(), "some"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Path("hello"); err != nil {
+		t.Error(err)
+	}
+	file, err := b.File("settings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.File("none"); err == nil || !strings.Contains(err.Error(), `no engine has a file "none"`) {
+		t.Errorf("an unknown file: %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Join(filepath.Dir(filepath.Dir(file)), "bin"))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the engine has %d programs, %v; want its own alone", len(entries), err)
+	}
+	b.Recipes[0].Only = []string{"hello", "missing"}
+	if _, err := b.Catalog(); err == nil || !strings.Contains(err.Error(), "hello, missing") {
+		t.Errorf("a program that the folder does not have: %v", err)
+	}
+}
+
 func TestFailedCompile(t *testing.T) {
 	b := &Builder{CacheDir: t.TempDir(), Source: tiny(t, "package main\n\nfunc main() { nonsense() }\n"), Recipes: []Recipe{tinyRecipe}}
 	err := b.Build(t.Context())

@@ -85,7 +85,13 @@ func load(source string, r Recipe) (Engine, error) {
 		if n, ok := r.Rename[built]; ok {
 			name = n
 		}
+		if len(r.Only) > 0 && !slices.Contains(r.Only, name) {
+			continue
+		}
 		e.Programs = append(e.Programs, Program{Name: name, Package: t.Path, built: built})
+	}
+	if len(r.Only) > 0 && len(e.Programs) != len(r.Only) {
+		return Engine{}, fmt.Errorf("%s names not all of %s as tools; add one with: cd %s && go get -tool PACKAGE", file, strings.Join(r.Only, ", "), dir)
 	}
 	if len(e.Programs) == 0 {
 		return Engine{}, fmt.Errorf("%s names no tool; add one with: cd %s && go get -tool PACKAGE", file, dir)

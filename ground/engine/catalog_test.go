@@ -27,7 +27,7 @@ func TestCatalogOfTheGround(t *testing.T) {
 	for _, want := range []string{
 		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd",
 		"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "portmap",
-		"coredns", "metrics-server", "pause",
+		"coredns", "metrics-server", "pause", "pilot-discovery", "pilot-agent", "istioctl",
 	} {
 		if programs[want] == "" {
 			t.Errorf("no engine has %s", want)
@@ -48,6 +48,23 @@ func TestFlagsOfTheGround(t *testing.T) {
 		i := slices.IndexFunc(engines, func(e Engine) bool { return e.Name == name })
 		if got := engines[i].command(); !strings.Contains(got, want) {
 			t.Errorf("%s is built with %s, want %s in it", name, got, want)
+		}
+	}
+}
+
+// The tag that Istio's programs carry ends with the commit that is pinned.
+func TestVersionOfIstio(t *testing.T) {
+	engines, err := Catalog(filepath.Join("..", "..", "engines"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range engines {
+		if e.Module != istio {
+			continue
+		}
+		commit := e.Version[strings.LastIndexByte(e.Version, '-')+1:]
+		if len(commit) != 12 || !strings.HasSuffix(IstioVersion, "."+commit) {
+			t.Errorf("%s is pinned at %s, and calls itself %s", e.Name, e.Version, IstioVersion)
 		}
 	}
 }

@@ -46,6 +46,18 @@ func (e Engine) environment() []string {
 	return []string{"GOFLAGS=-mod=readonly", "GOWORK=off", cgo}
 }
 
+// packages are those of the programs: all the tools of the folder, or some.
+func (e Engine) packages() []string {
+	if len(e.recipe.Only) == 0 {
+		return []string{"tool"}
+	}
+	var list []string
+	for _, p := range e.Programs {
+		list = append(list, p.Package)
+	}
+	return list
+}
+
 // command is the compile for a person to repeat.
 func (e Engine) command() string {
 	var words []string
@@ -59,7 +71,8 @@ func (e Engine) command() string {
 	words = append(words, e.environment()...)
 	words = append(words, "go", "build")
 	words = append(words, e.arguments()...)
-	words = append(words, "-o", "/dev/null", "tool")
+	words = append(words, "-o", "/dev/null")
+	words = append(words, e.packages()...)
 	return "cd " + quote(e.dir) + " && " + quoteAll(words)
 }
 
@@ -82,7 +95,8 @@ func (b *Builder) compile(ctx context.Context, e Engine, out string, tell func(E
 	tell(progress)
 
 	args := append([]string{"build", "-v"}, e.arguments()...)
-	cmd := e.goCommand(ctx, append(args, "-o", out+string(filepath.Separator), "tool")...)
+	args = append(args, "-o", out+string(filepath.Separator))
+	cmd := e.goCommand(ctx, append(args, e.packages()...)...)
 	last := &tail{keep: 40}
 	err = run(cmd, func(line string) {
 		last.add(line)
@@ -117,7 +131,8 @@ func (b *Builder) compile(ctx context.Context, e Engine, out string, tell func(E
 // missing of the modules first.
 func (e Engine) stale(ctx context.Context, tell func(Event)) (map[string]bool, error) {
 	args := append([]string{"list", "-deps"}, e.arguments()...)
-	args = append(args, "-f", "{{if .Stale}}{{.ImportPath}}\t{{.StaleReason}}{{end}}", "tool")
+	args = append(args, "-f", "{{if .Stale}}{{.ImportPath}}\t{{.StaleReason}}{{end}}")
+	args = append(args, e.packages()...)
 	cmd := e.goCommand(ctx, args...)
 	var found bytes.Buffer
 	cmd.Stdout = &found
@@ -144,31 +159,64 @@ func (e Engine) stale(ctx context.Context, tell func(Event)) (map[string]bool, e
 func (b *Builder) compileC(ctx context.Context, e Engine, out string, tell func(Event)) error {
 	tell(Event{Phase: Resolving})
 	last := &tail{keep: 40}
-	cmd := e.goCommand(ctx, "list", "-m", "-f", "{{.Dir}}", e.Module)
-	var dir bytes.Buffer
-	cmd.Stdout = &dir
-	if err := run(cmd, last.add); err != nil {
-		return e.failure(ctx, err, last)
-	}
-	// A module whose packages were never needed is listed without a folder
-	// until it is downloaded.
-	if strings.TrimSpace(dir.String()) == "" {
-		if err := run(e.goCommand(ctx, "mod", "download", e.Module), last.add); err != nil {
-			return e.failure(ctx, err, last)
-		}
-		cmd = e.goCommand(ctx, "list", "-m", "-f", "{{.Dir}}", e.Module)
-		cmd.Stdout = &dir
-		if err := run(cmd, last.add); err != nil {
-			return e.failure(ctx, err, last)
-		}
+	dir, err := e.moduleDir(ctx, last)
+	if err != nil {
+		return err
 	}
 	tell(Event{Phase: Compiling, Total: 1})
 	c := e.recipe.C
-	args := append(e.arguments(), "-o", filepath.Join(out, c.Binary), filepath.Join(strings.TrimSpace(dir.String()), c.File))
+	args := append(e.arguments(), "-o", filepath.Join(out, c.Binary), filepath.Join(dir, c.File))
 	if err := run(command(ctx, e.dir, nil, "gcc", args...), last.add); err != nil {
 		return e.failure(ctx, err, last)
 	}
 	tell(Event{Phase: Linking, Done: 1, Total: 1})
+	return nil
+}
+
+// moduleDir is where the engine's module is on this machine.
+func (e Engine) moduleDir(ctx context.Context, last *tail) (string, error) {
+	look := func() (string, error) {
+		var dir bytes.Buffer
+		cmd := e.goCommand(ctx, "list", "-m", "-f", "{{.Dir}}", e.Module)
+		cmd.Stdout = &dir
+		if err := run(cmd, last.add); err != nil {
+			return "", e.failure(ctx, err, last)
+		}
+		return strings.TrimSpace(dir.String()), nil
+	}
+	dir, err := look()
+	if err != nil || dir != "" {
+		return dir, err
+	}
+	// A module whose packages were never needed is listed without a folder
+	// until it is downloaded.
+	if err := run(e.goCommand(ctx, "mod", "download", e.Module), last.add); err != nil {
+		return "", e.failure(ctx, err, last)
+	}
+	return look()
+}
+
+// share copies the files that go with the programs.
+func (e Engine) share(ctx context.Context, out string) error {
+	if len(e.recipe.Files) == 0 {
+		return nil
+	}
+	dir, err := e.moduleDir(ctx, &tail{keep: 40})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return fmt.Errorf("build %s: %w", e.Name, err)
+	}
+	for name, from := range e.recipe.Files {
+		body, err := os.ReadFile(filepath.Join(dir, from))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(out, name), body, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("build %s: %w", e.Name, err)
+		}
+	}
 	return nil
 }
 

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +26,9 @@ func (e Engine) key(goEnv string) (string, error) {
 	fmt.Fprintf(h, "%q %q cgo=%t\n", goEnv, e.arguments(), e.CGO)
 	for _, p := range e.Programs {
 		fmt.Fprintf(h, "%s %s\n", p.Name, p.Package)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.recipe.Files)) {
+		fmt.Fprintf(h, "%s %s\n", name, e.recipe.Files[name])
 	}
 	return strings.TrimPrefix(e.Version, "v") + "-" + hex.EncodeToString(h.Sum(nil))[:12], nil
 }

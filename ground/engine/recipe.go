@@ -14,6 +14,14 @@ type Recipe struct {
 	CGO     bool
 	// Packages are the Debian packages a compile needs besides Go.
 	Packages []string
+	// Only are the programs of the folder that are compiled; nil: all.
+	Only []string
+	// Files are files of the module that go with the programs, by what they are
+	// called here; see Builder.File.
+	Files map[string]string
+	// OnDemand: compiled when an image asks for it or its name is given, not with
+	// the others.
+	OnDemand bool
 	// Rename maps what Go calls a program to what people call it.
 	Rename map[string]string
 	// C compiles one C file of the module instead of the Go programs.
@@ -59,8 +67,28 @@ func Recipes() []Recipe {
 		},
 		{Name: "coredns", Module: "github.com/coredns/coredns", Memory: 2000, LDFlags: "-s -w"},
 		{Name: "metrics-server", Module: "sigs.k8s.io/metrics-server", Memory: 2000, LDFlags: "-s -w"},
+		{
+			Name: "istio", Module: istio, Memory: 3000, OnDemand: true,
+			LDFlags: istioLDFlags, Tags: []string{"vtprotobuf", "disable_pgv"}, Only: []string{"pilot-discovery", "istioctl"},
+		},
+		{
+			// With the tags that Istio's own build gives the agent: a third of the size.
+			Name: "istio-agent", Folder: "istio", Module: istio, Memory: 2000, OnDemand: true,
+			LDFlags: istioLDFlags, Tags: []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}, Only: []string{"pilot-agent"},
+			Files: map[string]string{"envoy_bootstrap_tmpl.json": "tools/packaging/common/envoy_bootstrap.json"},
+		},
 	}
 }
+
+// IstioVersion is what the programs of Istio say they are, in the form that
+// Istio's own builds of a commit have: its module has no version of a release.
+const IstioVersion = "1.31-alpha.eed52ebb66ad"
+
+const (
+	istio        = "istio.io/istio"
+	istioLDFlags = "-s -w -X istio.io/istio/pkg/version.buildVersion=" + IstioVersion + " -X istio.io/istio/pkg/version.buildTag=" + IstioVersion +
+		" -X istio.io/istio/pkg/version.buildGitRevision={version} -X istio.io/istio/pkg/version.buildStatus=Clean"
+)
 
 func (r Recipe) folder() string {
 	if r.Folder != "" {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/nines-ha/nines/ground/engine"
@@ -64,51 +66,86 @@ func (c *Catalogue) Provide(ctx context.Context, reference string) error {
 }
 
 func (c *Catalogue) key(r Recipe) (string, error) {
+	var from []string
+	for _, program := range r.programs() {
+		e, err := c.Engines.Find(program)
+		if err != nil {
+			return "", err
+		}
+		status, err := c.Engines.Status(e)
+		if err != nil {
+			return "", err
+		}
+		from = append(from, filepath.Base(status.Dir))
+	}
 	if r.Program == "" {
-		return r.key("debian")
+		from = append(from, "debian")
 	}
-	e, err := c.Engines.Find(r.Program)
-	if err != nil {
-		return "", err
-	}
-	status, err := c.Engines.Status(e)
-	if err != nil {
-		return "", err
-	}
-	return r.key(filepath.Base(status.Dir))
+	return r.key(strings.Join(from, " "))
 }
 
 func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
-	if r.Program == "" {
-		root, err := c.Engines.Root(ctx, rootName(r), r.Debian)
+	for _, program := range r.programs() {
+		e, err := c.Engines.Find(program)
 		if err != nil {
 			return nil, err
 		}
-		if r.Wheel == nil {
-			return c.Store.fromRoot(root, r)
+		if err := c.Engines.Build(ctx, e.Name); err != nil {
+			return nil, err
 		}
+	}
+	if r.Program != "" {
+		program, err := c.Engines.Path(r.Program)
+		if err != nil {
+			return nil, err
+		}
+		return c.Store.fromProgram(program, r)
+	}
+	root, err := c.Engines.Root(ctx, rootName(r), r.Debian)
+	if err != nil {
+		return nil, err
+	}
+	above, err := c.above(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return c.Store.fromRoot(root, r, above...)
+}
+
+// above are the layers that a recipe puts on a Debian root, a layer a program:
+// they are shared where images have the same.
+func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
+	var files []file
+	if r.Wheel != nil {
 		program, err := c.Engines.Wheel(ctx, *r.Wheel)
 		if err != nil {
 			return nil, err
 		}
-		top, err := c.Store.layerOf(file{Path: "usr/local/bin/" + filepath.Base(program), Mode: 0o755, From: program})
+		files = append(files, file{Path: "usr/local/bin/" + filepath.Base(program), Mode: 0o755, From: program})
+	}
+	for _, name := range r.Beside {
+		program, err := c.Engines.Path(name)
 		if err != nil {
 			return nil, err
 		}
-		return c.Store.fromRoot(root, r, top)
+		files = append(files, file{Path: "usr/local/bin/" + name, Mode: 0o755, From: program})
 	}
-	e, err := c.Engines.Find(r.Program)
-	if err != nil {
-		return nil, err
+	for _, at := range slices.Sorted(maps.Keys(r.Files)) {
+		from, err := c.Engines.File(r.Files[at])
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{Path: at, Mode: 0o644, From: from})
 	}
-	if err := c.Engines.Build(ctx, e.Name); err != nil {
-		return nil, err
+	var layers []layer
+	for _, f := range files {
+		l, err := c.Store.layerOf(f)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, l)
 	}
-	program, err := c.Engines.Path(r.Program)
-	if err != nil {
-		return nil, err
-	}
-	return c.Store.fromProgram(program, r)
+	return layers, nil
 }
 
 // rootName calls the root of an image after its repository's last element.

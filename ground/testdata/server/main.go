@@ -76,8 +76,11 @@ func serve() {
 	if percent, err := strconv.Atoi(os.Getenv("BURN_PERCENT")); err == nil {
 		go burn(time.Duration(percent) * time.Millisecond)
 	}
-	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "pod=%s node=%s zone=%s\n", os.Getenv("POD_NAME"), os.Getenv("NODE_NAME"), os.Getenv("ZONE"))
+		if caller := r.Header.Get("X-Forwarded-Client-Cert"); caller != "" {
+			fmt.Fprintf(w, "caller=%s\n", caller)
+		}
 	})
 	log.Println("serving as", os.Getenv("POD_NAME"))
 	log.Fatal(http.ListenAndServe(":8080", nil))

@@ -1,0 +1,178 @@
+//go:build ground
+
+package ground
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nines-ha/nines/ground/engine"
+)
+
+const revision = "asm-1-31"
+
+// istioSettings fit Istio's own charts to a stock Envoy, which lacks the filters
+// that Istio adds in its build of it, and to a small machine.
+var istioSettings = []string{
+	"profile=minimal", "revision=" + revision, "hub=docker.io/istio", "tag=" + engine.IstioVersion,
+	"values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE=false", "values.pilot.env.PILOT_ENABLE_ALPN_FILTER=false",
+	"values.telemetry.enabled=false", "values.pilot.autoscaleEnabled=false", "values.pilot.replicaCount=2",
+	"values.pilot.resources.requests.cpu=50m", "values.pilot.resources.requests.memory=192Mi",
+	"values.global.proxy.resources.requests.cpu=10m", "values.global.proxy.resources.requests.memory=64Mi",
+}
+
+const meshed = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: proof, labels: {istio.io/rev: ` + revision + `}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: strange}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: caller, namespace: proof}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: proof}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
+`
+
+const meshedPod = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, namespace: NAMESPACE, labels: {app: NAME}}
+spec:
+  serviceAccountName: ACCOUNT
+  terminationGracePeriodSeconds: 3
+  securityContext: SECURE
+  containers:
+  - {CONTAINER, env: [{name: POD_NAME, value: NAME}]}
+`
+
+// TestMesh proves that a stock Istio runs on the ground: istiod, the agent and
+// istioctl from its module, Envoy from its own project, and Istio's charts as they
+// are. Sidecars are injected, pods speak mTLS with their identities, and nobody
+// gets in without.
+func TestMesh(t *testing.T) {
+	config := withEngines(t, Config{Name: application, Regions: []Region{{Name: "westeurope", Zones: 2, Nodes: 1}}})
+	engines := &engine.Builder{CacheDir: config.Cache, Source: config.Engines}
+	if err := engines.Build(t.Context(), "istio", "istio-agent"); err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, bring(t, config), "westeurope")
+	istioctl, err := engines.Path("istioctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, istioctl, append(args, "--kubeconfig", c.kubeconfig, "--context", c.region)...)
+		var complaint bytes.Buffer
+		cmd.Stderr = &complaint
+		out, err := cmd.Output()
+		if err != nil {
+			err = fmt.Errorf("istioctl %s: %w: %s%s", strings.Join(args, " "), err, out, complaint.String())
+		}
+		return string(out), err
+	}
+	generate := []string{"manifest", "generate"}
+	for _, s := range istioSettings {
+		generate = append(generate, "--set", s)
+	}
+	manifests, err := run(generate...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.run("create", "namespace", "istio-system")
+	eventually(t, time.Minute, "Istio's manifests are applied", func() error { return c.apply(manifests) }) // the definitions first
+	eventually(t, 4*time.Minute, "two replicas of istiod are ready", func() error {
+		ready := c.run("-n", "istio-system", "get", "deployment", "istiod-"+revision, "-o", "jsonpath={.status.readyReplicas}")
+		if ready != "2" {
+			return fmt.Errorf("%q are ready", ready)
+		}
+		return nil
+	})
+
+	image, err := serverImage(t.Context(), config.Cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := func(name, namespace, account string) string {
+		return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "ACCOUNT", account, "SECURE", secure,
+			"CONTAINER", strings.NewReplacer("IMAGE", image).Replace(container)).Replace(meshedPod)
+	}
+	eventually(t, time.Minute, "the meshed pods are applied", func() error {
+		return c.apply(meshed + pod("web", "proof", "default") + pod("caller", "proof", "caller") + pod("stranger", "strange", "default"))
+	})
+	eventually(t, 2*time.Minute, "the pods are ready", func() error {
+		out := c.run("get", "pods", "-A", "-l", "app in (web, caller, stranger)", "-o",
+			`jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status},{.spec.initContainers[*].name} {end}`)
+		for _, want := range []string{"web=True,istio-init istio-proxy", "caller=True,istio-init istio-proxy", "stranger=True, "} {
+			if !strings.Contains(out, want) {
+				return errors.New(out)
+			}
+		}
+		return nil
+	})
+
+	eventually(t, 30*time.Second, "the caller is answered, and known by its identity", func() error {
+		out, err := c.get("proof", "caller", "http://web.proof/")
+		if err == nil && (!strings.HasPrefix(out, "pod=web ") || !strings.Contains(out, "URI=spiffe://cluster.local/ns/proof/sa/caller")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	address := c.run("-n", "proof", "get", "pod", "web", "-o", "jsonpath={.status.podIP}")
+	for _, url := range []string{"http://web.proof/", "http://" + address + ":8080/"} {
+		out, err := c.get("strange", "stranger", url)
+		if err == nil || !strings.Contains(out, "EOF") && !strings.Contains(out, "reset by peer") {
+			t.Errorf("a pod outside the mesh asks %s, and gets %q, %v", url, out, err)
+		}
+	}
+	eventually(t, 30*time.Second, "istioctl sees both proxies", func() error {
+		out, err := run("proxy-status", "-i", "istio-system", "--revision", revision)
+		if err == nil && (!strings.Contains(out, "web.proof") || !strings.Contains(out, "caller.proof")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	if out, err := run("analyze", "-n", "proof", "--revision", revision); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// get is what a pod is answered, or says when it is not.
+func (c *cluster) get(namespace, pod, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	defer cancel()
+	out, err := c.kubectl(ctx, "-n", namespace, "exec", pod, "-c", "server", "--", "/server", "get", url).CombinedOutput()
+	return string(out), err
+}
+
+// apply has the API server merge what it can of some manifests.
+func (c *cluster) apply(manifests string) error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := c.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifests)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
