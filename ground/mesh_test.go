@@ -54,13 +54,13 @@ spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
 const meshedPod = `---
 apiVersion: v1
 kind: Pod
-metadata: {name: NAME, namespace: NAMESPACE, labels: {app: NAME}}
+metadata: {name: POD, namespace: SPACE, labels: {app: POD}}
 spec:
   serviceAccountName: ACCOUNT
   terminationGracePeriodSeconds: 3
   securityContext: SECURE
   containers:
-  - {CONTAINER, env: [{name: POD_NAME, value: NAME}]}
+  - {CONTAINER, ENV}
 `
 
 // TestMesh proves that a stock Istio runs on the ground: istiod, the agent and
@@ -113,13 +113,13 @@ func TestMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	pod := func(name, namespace, account string) string {
-		return strings.NewReplacer("NAMESPACE", namespace, "NAME", name, "ACCOUNT", account, "SECURE", secure,
+		return strings.NewReplacer("SPACE", namespace, "POD", name, "ENV", "env: [{name: POD_NAME, value: "+name+"}]", "ACCOUNT", account, "SECURE", secure,
 			"CONTAINER", strings.NewReplacer("IMAGE", image).Replace(container)).Replace(meshedPod)
 	}
 	eventually(t, time.Minute, "the meshed pods are applied", func() error {
 		return c.apply(meshed + pod("web", "proof", "default") + pod("caller", "proof", "caller") + pod("stranger", "strange", "default"))
 	})
-	eventually(t, 2*time.Minute, "the pods are ready", func() error {
+	eventually(t, 4*time.Minute, "the pods are ready", func() error {
 		out := c.run("get", "pods", "-A", "-l", "app in (web, caller, stranger)", "-o",
 			`jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status},{.spec.initContainers[*].name} {end}`)
 		for _, want := range []string{"web=True,istio-init istio-proxy", "caller=True,istio-init istio-proxy", "stranger=True, "} {
@@ -168,7 +168,7 @@ func (c *cluster) get(namespace, pod, url string) (string, error) {
 func (c *cluster) apply(manifests string) error {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := c.kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	cmd := c.kubectl(ctx, "--namespace=", "apply", "--server-side", "--force-conflicts", "-f", "-")
 	cmd.Stdin = strings.NewReader(manifests)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
