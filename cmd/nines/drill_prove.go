@@ -85,6 +85,14 @@ func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, 
 		return nil, err
 	}
 	p.Good = good
+	// The first drill may have left the replicas together: the twin must have no
+	// mistake but its own.
+	_, err = fault.Spread(ctx, &s.site, func() {
+		s.story.say("will restart %s, because its replicas do not stand evenly in the zones", s.site.Service)
+	})
+	if err != nil {
+		return nil, err
+	}
 	back, err := s.become(ctx, t)
 	if err != nil {
 		return nil, err
