@@ -15,7 +15,7 @@ func (o *Owner) build(ctx context.Context) error {
 	builder := &engine.Builder{CacheDir: o.config.Cache, Source: o.config.Engines, Progress: o.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return builder.Build(ctx, world.Engines()...)
+		return builder.Build(ctx, o.engines()...)
 	})
 	if len(o.config.Stores) > 0 {
 		group.Go(func() error {
@@ -41,6 +41,8 @@ func (o *Owner) build(ctx context.Context) error {
 	return group.Wait()
 }
 
+func (o *Owner) engines() []string { return o.config.spec(home{}, nil).NeededEngines() }
+
 func (o *Owner) progress(e engine.Event) {
 	o.mu.Lock()
 	s := EngineStatus{Name: e.Engine, Phase: string(e.Phase), Done: e.Done, Total: e.Total, Detail: e.Detail, Elapsed: e.Elapsed.Seconds()}
@@ -54,7 +56,7 @@ func (o *Owner) progress(e engine.Event) {
 		o.status.Engines = append(o.status.Engines, s)
 	}
 	o.mu.Unlock()
-	for _, name := range world.Engines() {
+	for _, name := range o.engines() {
 		if name == e.Engine && (e.Phase == engine.Cached || e.Phase == engine.Built) {
 			_ = o.send(world.Message{Ready: "engine/" + name})
 		}

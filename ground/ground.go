@@ -27,6 +27,7 @@ type Config struct {
 	Name    string
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
+	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
 	Cache   string   // directory of engines, roots and images
 	Engines string   // folder with the pins of the engines
 	// Files answers what each region's cluster is to hold. It is called once,
@@ -95,7 +96,7 @@ func (e *RunningError) Error() string {
 
 func (c Config) spec(h home, ports []int) world.Spec {
 	s := world.Spec{
-		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores,
+		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh,
 		Reserved: reserve(),
 	}
 	for i, r := range c.Regions {

@@ -13,24 +13,13 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/mesh"
 )
-
-const revision = "asm-1-31"
-
-// istioSettings fit Istio's own charts to a stock Envoy, which lacks the filters
-// that Istio adds in its build of it, and to a small machine.
-var istioSettings = []string{
-	"profile=minimal", "revision=" + revision, "hub=docker.io/istio", "tag=" + engine.IstioVersion,
-	"values.pilot.env.PILOT_ENABLE_METADATA_EXCHANGE=false", "values.pilot.env.PILOT_ENABLE_ALPN_FILTER=false",
-	"values.telemetry.enabled=false", "values.pilot.autoscaleEnabled=false", "values.pilot.replicaCount=2",
-	"values.pilot.resources.requests.cpu=50m", "values.pilot.resources.requests.memory=192Mi",
-	"values.global.proxy.resources.requests.cpu=10m", "values.global.proxy.resources.requests.memory=64Mi",
-}
 
 const meshed = `
 apiVersion: v1
 kind: Namespace
-metadata: {name: proof, labels: {istio.io/rev: ` + revision + `}}
+metadata: {name: proof, labels: {istio.io/rev: ` + mesh.Revision + `, pod-security.kubernetes.io/enforce: restricted}}
 ---
 apiVersion: v1
 kind: Namespace
@@ -38,7 +27,7 @@ metadata: {name: strange}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
+metadata: {name: default, namespace: ` + mesh.System + `}
 spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: v1
@@ -68,11 +57,8 @@ spec:
 // are. Sidecars are injected, pods speak mTLS with their identities, and nobody
 // gets in without.
 func TestMesh(t *testing.T) {
-	config := withEngines(t, Config{Name: application, Regions: []Region{{Name: "westeurope", Zones: 2, Nodes: 1}}})
+	config := withEngines(t, Config{Name: application, Mesh: true, Regions: []Region{{Name: "westeurope", Zones: 2, Nodes: 1}}})
 	engines := &engine.Builder{CacheDir: config.Cache, Source: config.Engines}
-	if err := engines.Build(t.Context(), "istio", "istio-agent"); err != nil {
-		t.Fatal(err)
-	}
 	c := newCluster(t, bring(t, config), "westeurope")
 	istioctl, err := engines.Path("istioctl")
 	if err != nil {
@@ -90,23 +76,6 @@ func TestMesh(t *testing.T) {
 		}
 		return string(out), err
 	}
-	generate := []string{"manifest", "generate"}
-	for _, s := range istioSettings {
-		generate = append(generate, "--set", s)
-	}
-	manifests, err := run(generate...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.run("create", "namespace", "istio-system")
-	eventually(t, time.Minute, "Istio's manifests are applied", func() error { return c.apply(manifests) }) // the definitions first
-	eventually(t, 4*time.Minute, "two replicas of istiod are ready", func() error {
-		ready := c.run("-n", "istio-system", "get", "deployment", "istiod-"+revision, "-o", "jsonpath={.status.readyReplicas}")
-		if ready != "2" {
-			return fmt.Errorf("%q are ready", ready)
-		}
-		return nil
-	})
 
 	image, err := serverImage(t.Context(), config.Cache)
 	if err != nil {
@@ -122,7 +91,7 @@ func TestMesh(t *testing.T) {
 	eventually(t, 4*time.Minute, "the pods are ready", func() error {
 		out := c.run("get", "pods", "-A", "-l", "app in (web, caller, stranger)", "-o",
 			`jsonpath={range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status},{.spec.initContainers[*].name} {end}`)
-		for _, want := range []string{"web=True,istio-init istio-proxy", "caller=True,istio-init istio-proxy", "stranger=True, "} {
+		for _, want := range []string{"web=True,istio-validation istio-proxy", "caller=True,istio-validation istio-proxy", "stranger=True, "} {
 			if !strings.Contains(out, want) {
 				return errors.New(out)
 			}
@@ -145,13 +114,13 @@ func TestMesh(t *testing.T) {
 		}
 	}
 	eventually(t, 30*time.Second, "istioctl sees both proxies", func() error {
-		out, err := run("proxy-status", "-i", "istio-system", "--revision", revision)
+		out, err := run("proxy-status", "-i", mesh.System, "--revision", mesh.Revision)
 		if err == nil && (!strings.Contains(out, "web.proof") || !strings.Contains(out, "caller.proof")) {
 			err = errors.New(out)
 		}
 		return err
 	})
-	if out, err := run("analyze", "-n", "proof", "--revision", revision); err != nil {
+	if out, err := run("analyze", "-n", "proof", "-i", mesh.System, "--revision", mesh.Revision); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -69,7 +69,7 @@ func Recipes() []Recipe {
 		{Name: "metrics-server", Module: "sigs.k8s.io/metrics-server", Memory: 2000, LDFlags: "-s -w"},
 		{
 			Name: "istio", Module: istio, Memory: 3000, OnDemand: true,
-			LDFlags: istioLDFlags, Tags: []string{"vtprotobuf", "disable_pgv"}, Only: []string{"pilot-discovery", "istioctl"},
+			LDFlags: istioLDFlags, Tags: []string{"vtprotobuf", "disable_pgv"}, Only: []string{"pilot-discovery", "istioctl", "install-cni", "istio-cni"},
 		},
 		{
 			// With the tags that Istio's own build gives the agent: a third of the size.

@@ -123,12 +123,15 @@ func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
 		}
 		files = append(files, file{Path: "usr/local/bin/" + filepath.Base(program), Mode: 0o755, From: program})
 	}
-	for _, name := range r.Beside {
-		program, err := c.Engines.Path(name)
+	for _, at := range r.Beside {
+		program, err := c.Engines.Path(filepath.Base(at))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, file{Path: "usr/local/bin/" + name, Mode: 0o755, From: program})
+		if !strings.Contains(at, "/") {
+			at = "usr/local/bin/" + at
+		}
+		files = append(files, file{Path: at, Mode: 0o755, From: program})
 	}
 	for _, at := range slices.Sorted(maps.Keys(r.Files)) {
 		from, err := c.Engines.File(r.Files[at])

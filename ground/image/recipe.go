@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"github.com/nines-ha/nines/ground/engine"
 )
@@ -17,7 +18,7 @@ type Recipe struct {
 	Program   string // of an engine; it is put at the root of the image
 	Debian    []string
 	Wheel     *engine.Wheel     `json:",omitempty"`
-	Beside    []string          `json:",omitempty"` // programs of engines, on a Debian root
+	Beside    []string          `json:",omitempty"` // programs of engines, on a Debian root; a bare name goes to usr/local/bin
 	Files     map[string]string `json:",omitempty"` // path in the image to a file of an engine, on a Debian root
 	// User is UID:GID, or for a Debian root the name of a user in it.
 	User       string
@@ -75,6 +76,10 @@ func Recipes() []Recipe {
 			Files:      map[string]string{"var/lib/istio/envoy/envoy_bootstrap_tmpl.json": "envoy_bootstrap_tmpl.json"},
 			Entrypoint: []string{"/usr/local/bin/pilot-agent"},
 		},
+		{
+			Reference: "docker.io/istio/install-cni:" + engine.IstioVersion, Debian: []string{"ca-certificates", "nftables"},
+			User: "0:0", Beside: []string{"install-cni", "opt/cni/bin/istio-cni"}, Entrypoint: []string{"/usr/local/bin/install-cni"},
+		},
 	}
 }
 
@@ -83,7 +88,11 @@ func (r Recipe) programs() []string {
 	if r.Program != "" {
 		return []string{r.Program}
 	}
-	return r.Beside
+	var names []string
+	for _, at := range r.Beside {
+		names = append(names, filepath.Base(at))
+	}
+	return names
 }
 
 // imageLayout is part of a recipe's key; it counts changes to how images are

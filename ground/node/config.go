@@ -23,8 +23,8 @@ var cniConfig string // a template that containerd fills in when the kubelet lea
 func (n *Node) write() error {
 	values := struct {
 		Config
-		MachineDir, CRIRoot, KubeletRoot, Containerd, Runc, Sandbox string
-	}{n.config, machineDir, criRoot, kubeletRoot, n.seen("containerd"), n.seen("runc"), SandboxImage}
+		MachineDir, CRIRoot, KubeletRoot, Containerd, Runc, Sandbox, CNIConfig, CNIPrograms string
+	}{n.config, machineDir, criRoot, kubeletRoot, n.seen("containerd"), n.seen("runc"), SandboxImage, CNIConfig, CNIPrograms}
 	files := map[string][]byte{
 		"ca.crt":                      n.config.CA,
 		"kubelet.kubeconfig":          n.config.Kubeconfig,

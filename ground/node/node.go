@@ -29,6 +29,14 @@ import (
 // SandboxImage holds a pod's namespaces.
 const SandboxImage = "registry.k8s.io/pause:3.10.1"
 
+// Where a machine's container runtime finds configurations of networks, and beside
+// the ground's own their programs. Both are the machine's, so that a pod may add a
+// plugin to the chain.
+const (
+	CNIConfig   = machineDir + "/cni"
+	CNIPrograms = "/opt/cni/bin"
+)
+
 // systemGroup is the control group, in the machine's own, of its programs.
 const systemGroup = "system"
 

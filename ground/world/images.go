@@ -19,6 +19,7 @@ import (
 
 	"github.com/nines-ha/nines/ground/image"
 	"github.com/nines-ha/nines/ground/kube"
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/ground/node"
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/ground/registry"
@@ -29,7 +30,13 @@ import (
 const registryPort = "5000"
 
 // platformImages are what every node starts with.
-var platformImages = []string{node.SandboxImage, kube.CoreDNSImage, kube.MetricsServerImage}
+func (i *images) platformImages() []string {
+	list := []string{node.SandboxImage, kube.CoreDNSImage, kube.MetricsServerImage}
+	if i.world.spec.Mesh {
+		list = append(list, mesh.Images()...)
+	}
+	return list
+}
 
 // images is the container registry, one store served in every region, and the
 // node image made from it.
@@ -81,11 +88,17 @@ func (i *images) made(m Message) {
 func (i *images) dir() string { return filepath.Join(i.world.spec.Dirs.Cache, "images") }
 
 func (i *images) parts() []part.Part {
+	needs := []string{"registry", "network", "engine/kubernetes", "engine/containerd", "engine/runc", "engine/coredns", "engine/metrics-server", "engine/pause"}
+	if i.world.spec.Mesh {
+		for _, name := range mesh.Engines {
+			needs = append(needs, "engine/"+name)
+		}
+	}
 	return []part.Part{
 		{Name: "registry", About: "the container registry's store, and what stands for upstream images", Prepare: i.open, Undo: i.close},
 		{
 			Name:    "node-image",
-			Needs:   []string{"registry", "network", "engine/kubernetes", "engine/containerd", "engine/runc", "engine/coredns", "engine/metrics-server", "engine/pause"},
+			Needs:   needs,
 			About:   "a containerd root with the platform's images unpacked",
 			Prepare: i.makeNodeImage,
 			Within:  5 * time.Minute,
@@ -138,7 +151,7 @@ func (i *images) makeNodeImage(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(hash, "1", containerd)
-	for _, ref := range platformImages {
+	for _, ref := range i.platformImages() {
 		if err := i.provide(ctx, ref); err != nil {
 			return err
 		}
@@ -215,7 +228,7 @@ func (i *images) pull(ctx context.Context, containerd, dir string) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	for _, ref := range platformImages {
+	for _, ref := range i.platformImages() {
 		var out []byte
 		err := router.Do(func() (err error) {
 			cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(containerd), "ctr"), "-a", socket, "-n", "k8s.io", "images", "pull", "--hosts-dir", filepath.Join(dir, "certs.d"), ref)

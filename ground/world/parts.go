@@ -3,9 +3,11 @@ package world
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/ground/network"
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/ground/postgres"
@@ -15,14 +17,20 @@ import (
 // absence would hold it up.
 var engineNames = []string{"kubernetes", "etcd", "containerd", "runc", "pause", "coredns", "metrics-server"}
 
-// Engines names what the owner has to announce with Message.Ready.
-func Engines() []string { return append([]string(nil), engineNames...) }
+// NeededEngines names what the owner has to announce with Message.Ready.
+func (s Spec) NeededEngines() []string {
+	names := slices.Clone(engineNames)
+	if s.Mesh {
+		names = append(names, mesh.Engines...)
+	}
+	return names
+}
 
 // parts is the whole plan.
 func (w *World) parts() []part.Part {
 	var parts []part.Part
-	for _, name := range engineNames {
-		parts = append(parts, w.arrival("engine/"+name, "compiled by its pins in engines/"+name))
+	for _, name := range w.spec.NeededEngines() {
+		parts = append(parts, w.arrival("engine/"+name, "compiled from the module that engines/ pins"))
 	}
 	if len(w.stores) > 0 {
 		parts = append(parts, w.arrival("root/"+postgres.RootName, "Debian root file system with "+strings.Join(postgres.RootPackages, ", ")))

@@ -45,9 +45,10 @@ type region struct {
 
 	files    chan []File // what the cluster is to hold, from the owner
 	platform *manifest.Set
+	mesh     *manifest.Set
 	apps     *manifest.Set
 
-	platformObjects, appObjects []*manifest.Object // as last applied
+	platformObjects, meshObjects, appObjects []*manifest.Object // as last applied
 }
 
 // machine is a node and where it stands.
@@ -135,14 +136,16 @@ func (r *region) parts() []part.Part {
 	for _, s := range r.world.stores {
 		stores = append(stores, s.part)
 	}
+	if r.world.spec.Mesh {
+		parts = append(parts, r.meshPart(workers))
+	}
 	parts = append(parts,
 		part.Part{
 			Name: r.part("platform"), Needs: workers, About: "CoreDNS and metrics-server", // spreading over zones wants to know them all
 			Prepare: r.applyAddons, Ready: r.platformReady, Within: 3 * time.Minute,
 		},
 		part.Part{
-			Name: r.part("apps"), Needs: append(workers, stores...), About: "the system's own files",
-
+			Name: r.part("apps"), Needs: slices.Concat(workers, stores, r.meshParts()), About: "the system's own files",
 			Prepare: r.applyFirst, Within: 3 * time.Hour, // the owner may still be compiling the services
 		},
 		part.Part{
@@ -194,6 +197,9 @@ func (r *region) applyAccess(ctx context.Context) error {
 		return err
 	}
 	if r.platform, err = manifest.NewSet("platform", root); err != nil {
+		return err
+	}
+	if r.mesh, err = manifest.NewSet("mesh", root); err != nil {
 		return err
 	}
 	if r.apps, err = manifest.NewSet(r.world.spec.Name, root); err != nil {
@@ -331,7 +337,7 @@ func (r *region) appsReady(ctx context.Context) error {
 	if err := r.apps.Ready(ctx, objects); err != nil {
 		return err
 	}
-	for _, o := range objects {
+	for _, o := range append(r.meshObjects, objects...) {
 		if kind, _, _ := unstructured.NestedString(o.Object, "spec", "type"); o.GetKind() != "Service" || kind != string(corev1.ServiceTypeLoadBalancer) {
 			continue
 		}

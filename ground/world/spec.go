@@ -26,6 +26,7 @@ type Spec struct {
 	Group   string // control group of the whole world
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
+	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
 	// Reserved is what a node's size leaves out of the machine's, so that nodes
 	// on one machine do not each promise all of it.
 	Reserved Reserved

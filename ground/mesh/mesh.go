@@ -1,0 +1,91 @@
+// Package mesh stands for the Istio add-on of AKS: it says what the add-on
+// installs, from Istio's own charts, under the add-on's names. Call Manifests. It
+// configures no traffic: Gateways, policies and the shared mesh configuration are
+// the user's, here as on AKS.
+package mesh
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"os/exec"
+	"strings"
+	"text/template"
+
+	"github.com/nines-ha/nines/ground/engine"
+)
+
+// Names that the add-on gives.
+const (
+	Revision         = "asm-1-31" // of the label istio.io/rev
+	System           = "aks-istio-system"
+	IngressNamespace = "aks-istio-ingress"
+	Ingress          = "aks-istio-ingressgateway-external"
+	// SharedConfig is the ConfigMap in System with the user's own mesh configuration.
+	SharedConfig = "istio-shared-configmap-" + Revision
+)
+
+// Engines are what has to be compiled for it.
+var Engines = []string{"istio", "istio-agent"}
+
+// Images are those that it runs.
+func Images() []string {
+	var list []string
+	for _, name := range []string{"pilot", "proxyv2", "install-cni"} {
+		list = append(list, "docker.io/istio/"+name+":"+engine.IstioVersion)
+	}
+	return list
+}
+
+// Config is what differs between clusters.
+type Config struct {
+	Istioctl    string // path of the program
+	Zones       int    // a gateway each, two at least
+	CNIConfig   string // folder on a node where its container runtime finds network configurations
+	CNIPrograms string // folder on a node, writable, where it finds their programs
+}
+
+//go:embed operator.yaml.tmpl
+var operator string
+
+// tolerations are how long a pod stays on a node that nobody hears from: no longer
+// than a service's.
+const tolerations = `[{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 15}, {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 15}]`
+
+// Manifests are the add-on's objects as YAML, its namespaces among them.
+func Manifests(ctx context.Context, c Config) ([]byte, error) {
+	t, err := template.New("operator").Option("missingkey=error").Parse(operator)
+	if err != nil {
+		return nil, err
+	}
+	var settings bytes.Buffer
+	err = t.Execute(&settings, struct {
+		Config
+		Revision, Version, System, IngressNamespace, Ingress, SharedConfig, Tolerations string
+		Gateways                                                                        int
+	}{c, Revision, engine.IstioVersion, System, IngressNamespace, Ingress, SharedConfig, tolerations, max(2, c.Zones)})
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, c.Istioctl, "manifest", "generate", "--filename", "-")
+	cmd.Stdin = &settings
+	cmd.Env = []string{"HOME=/nonexistent", "PATH=/usr/bin:/bin", "KUBECONFIG=/dev/null"}
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("istioctl manifest generate: %w: %s", err, strings.TrimSpace(complaint.String()))
+	}
+	return append([]byte(namespaces), out...), nil
+}
+
+const namespaces = `apiVersion: v1
+kind: Namespace
+metadata: {name: ` + System + `}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: ` + IngressNamespace + `, labels: {pod-security.kubernetes.io/enforce: restricted}}
+---
+`
