@@ -5,6 +5,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 SYSTEM      ?= examples/fleet/nines.yaml
 ARGS        ?=
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 
 # Both modules, so that no target forgets one.
 MODULES := . service
@@ -45,8 +46,9 @@ unit: go-version ## unit tests of both modules
 	rc=0; for m in $(MODULES); do ( cd $$m && $(GO) test -timeout 10m ./... ) || rc=1; done; exit $$rc
 
 .PHONY: ground-test
-ground-test: engines ## tests on real clusters (needs root)
-	$(GO) test -tags ground -count=1 -p 1 -timeout 30m -v ./ground/... ./drill/... ./cmd/nines
+ground-test: engines ## tests on real clusters (needs root); what failed is told again at the end
+	$(GO) run $(GOTESTSUM) --format standard-verbose --hide-summary=skipped -- \
+		-tags ground -count=1 -p 1 -timeout 30m ./ground/... ./drill/... ./cmd/nines
 
 .PHONY: drill-suite
 drill-suite: build ## every drill on the ground that runs, and one table (needs make up)
