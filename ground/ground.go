@@ -58,8 +58,9 @@ type Status struct {
 	Endpoints  []Endpoint     `json:"endpoints"`
 	Engines    []EngineStatus `json:"engines"`
 	Failure    string         `json:"failure,omitempty"`
-	Logs       string         `json:"logs"` // directory
-	Data       string         `json:"data"` // directory of what stays
+	Logs       string         `json:"logs"`           // directory
+	Data       string         `json:"data"`           // directory of what stays
+	Mesh       string         `json:"mesh,omitempty"` // revision of Istio, of the label istio.io/rev
 	Modelled   []string       `json:"modelled,omitempty"`
 	world.Status
 }

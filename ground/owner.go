@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/ground/world"
 	"github.com/nines-ha/nines/internal/namespace"
@@ -74,6 +75,9 @@ func Up(ctx context.Context, config Config, watch func(*Owner)) error {
 		config: config, home: h, stop: make(chan struct{}), up: make(chan struct{}), gone: make(chan struct{}),
 		parts: map[string]part.State{}, forwards: map[world.Frontend]*forward{},
 		status: Status{Name: config.Name, Phase: "starting", PID: os.Getpid(), Since: time.Now(), Kubeconfig: h.kubeconfig(), Logs: h.logs(), Data: h.data()},
+	}
+	if config.Mesh {
+		o.status.Mesh = mesh.Revision
 	}
 	if err := o.acquire(ctx); err != nil {
 		return err

@@ -38,7 +38,7 @@ Regions, zones, nodes and stores are made by "nines up" alone.`,
 			if err := sameGround(sys, status); err != nil {
 				return err
 			}
-			files, err := manifests(cmd.Context(), sys)
+			files, err := manifests(cmd.Context(), sys, status.Mesh != "")
 			if err != nil {
 				return err
 			}

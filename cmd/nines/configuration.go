@@ -8,6 +8,8 @@ import (
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/ground/engine"
 	"github.com/nines-ha/nines/ground/image"
+	"github.com/nines-ha/nines/render"
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/kubernetes"
 	"github.com/nines-ha/nines/system"
 )
@@ -37,14 +39,14 @@ func buildImages(ctx context.Context, sys *system.System) (map[string]string, er
 }
 
 // manifests are the files of every region, images built.
-func manifests(ctx context.Context, sys *system.System) (map[string][]ground.File, error) {
+func manifests(ctx context.Context, sys *system.System, mesh bool) (map[string][]ground.File, error) {
 	images, err := buildImages(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]ground.File{}
 	for _, r := range sys.Regions {
-		rendered, err := kubernetes.Render(sys, string(r.Name), images)
+		rendered, err := renderRegion(sys, string(r.Name), images, mesh)
 		if err != nil {
 			return nil, err
 		}
@@ -55,12 +57,22 @@ func manifests(ctx context.Context, sys *system.System) (map[string][]ground.Fil
 	return files, nil
 }
 
+// renderRegion is all that the cluster of a region holds of a system.
+func renderRegion(sys *system.System, region string, images map[string]string, mesh bool) ([]render.File, error) {
+	files, err := kubernetes.Render(sys, region, images, kubernetes.Options{Mesh: mesh})
+	if err != nil || !mesh {
+		return files, err
+	}
+	rules, err := istio.Render(sys, region)
+	return append(rules, files...), err
+}
+
 // configure is what a described system asks of a ground.
-func configure(sys *system.System, engines string) (ground.Config, error) {
+func configure(sys *system.System, engines string, mesh bool) (ground.Config, error) {
 	config := ground.Config{
-		Name: string(sys.Name),
+		Name: string(sys.Name), Mesh: mesh,
 		Files: func(ctx context.Context) (map[string][]ground.File, error) {
-			return manifests(ctx, sys)
+			return manifests(ctx, sys, mesh)
 		},
 	}
 	for _, r := range sys.Regions {

@@ -28,6 +28,7 @@ import (
 	"github.com/nines-ha/nines/fleet/traffic"
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -39,6 +40,7 @@ type stage struct {
 	service system.Service
 	site    fault.Site
 	outside *ground.Outside // nil: not a ground
+	mesh    bool            // clients come in through its gateway
 	address string
 	dir     string // of records
 	unlock  func()
@@ -179,7 +181,7 @@ func (s *stage) enter(ctx context.Context) error {
 	if err := sameGround(s.sys, status); err != nil {
 		return err
 	}
-	s.site.Ground = client
+	s.site.Ground, s.mesh = client, status.Mesh != ""
 	s.site.Access = fault.Access{Ground: client.Name, Kubeconfig: status.Kubeconfig, Context: s.site.Region}
 	for _, st := range status.Stores {
 		s.site.Stores = append(s.site.Stores, st.Name)
@@ -220,14 +222,19 @@ func (s *stage) kube() error {
 	return err
 }
 
-// frontDoor is the address of the service's load balancer.
+// frontDoor is the address of the load balancer: of the mesh's gateway, or of the
+// service.
 func (s *stage) frontDoor(ctx context.Context) (string, error) {
-	service, err := s.site.Kube.CoreV1().Services(s.site.Namespace).Get(ctx, s.site.Service, metav1.GetOptions{})
+	namespace, name := s.site.Namespace, s.site.Service
+	if s.mesh {
+		namespace, name = istio.IngressNamespace, istio.Ingress
+	}
+	service, err := s.site.Kube.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
 	if len(service.Status.LoadBalancer.Ingress) == 0 || len(service.Spec.Ports) == 0 {
-		return "", fmt.Errorf("service %s has no load balancer yet; see \"nines status\"", s.site.Service)
+		return "", fmt.Errorf("service %s has no load balancer yet; see \"nines status\"", name)
 	}
 	return net.JoinHostPort(service.Status.LoadBalancer.Ingress[0].IP, strconv.Itoa(int(service.Spec.Ports[0].Port))), nil
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nines-ha/nines/render"
-	"github.com/nines-ha/nines/render/kubernetes"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -22,6 +21,7 @@ type renderFlags struct {
 	file, dir, region string
 	images            []string
 	json              bool
+	without           without
 }
 
 func newRenderCommand(images ImagesFunc) *cobra.Command {
@@ -58,6 +58,7 @@ a manifest names its image by digest; --image names one that is built already.`,
 	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
 	cmd.Flags().StringVarP(&flags.dir, "output", "o", "", "folder to write to, instead of printing")
 	cmd.Flags().StringVar(&flags.region, "region", "", "region to render, if there are several")
+	flags.without.add(cmd)
 	cmd.Flags().StringArrayVar(&flags.images, "image", nil, "image of a service, as SERVICE=REFERENCE; may be repeated")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "with -o: print what changed as JSON")
 	return cmd
@@ -83,7 +84,7 @@ func (flags renderFlags) render(ctx context.Context, build ImagesFunc) ([]render
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.Render(sys, region, images)
+	return renderRegion(sys, region, images, flags.without.mesh())
 }
 
 func namedImages(sys *system.System, flags []string) (map[string]string, error) {

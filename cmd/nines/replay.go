@@ -17,6 +17,7 @@ import (
 
 	"github.com/nines-ha/nines/fleet/replay"
 	"github.com/nines-ha/nines/fleet/telemetry"
+	"github.com/nines-ha/nines/render/istio"
 )
 
 type replayFlags struct {
@@ -91,7 +92,7 @@ func vehicleURL(ctx context.Context, which groundFlags) (string, error) {
 		return "", err
 	}
 	for _, e := range status.Endpoints {
-		if strings.HasSuffix(e.Service, "/vehicle") {
+		if strings.HasSuffix(e.Service, "/vehicle") || status.Mesh != "" && strings.HasSuffix(e.Service, "/"+istio.Ingress) {
 			return e.URL, nil
 		}
 	}

@@ -23,6 +23,7 @@ type upFlags struct {
 	file, engines        string
 	detach, dryRun, json bool
 	mergeKubeconfig      bool
+	without              without
 }
 
 func newUpCommand() *cobra.Command {
@@ -38,12 +39,14 @@ own namespaces is touched, and nothing is left but data and logs.`,
 		Example: `  nines up
   nines up -f examples/fleet/nines.yaml --detach
   nines up --dry-run
+  nines up --without mesh
   export KUBECONFIG=$(nines kubeconfig)`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return flags.run(cmd) },
 	}
 	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
 	cmd.Flags().StringVar(&flags.engines, "engines", "", "folder with the pins of the engines (default: beside the program, or above the working directory)")
+	flags.without.add(cmd)
 	cmd.Flags().BoolVarP(&flags.detach, "detach", "d", false, "go on in the background once everything is ready")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and start nothing")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the status as JSON once everything is ready; with --dry-run: the plan")
@@ -56,7 +59,7 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	config, err := configure(sys, flags.engines)
+	config, err := configure(sys, flags.engines, flags.without.mesh())
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ func (flags upFlags) background(cmd *cobra.Command, config ground.Config, ready 
 	if err != nil {
 		return err
 	}
-	owner := exec.Command(self, "up", "--file", file, "--engines", config.Engines)
+	owner := exec.Command(self, append([]string{"up", "--file", file, "--engines", config.Engines}, flags.without.arguments()...)...)
 	owner.Stdout, owner.Stderr = log, log
 	owner.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := owner.Start(); err != nil {
