@@ -203,7 +203,7 @@ func until(ctx context.Context, what string, ask func(context.Context) error) er
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil {
+		if cut := ctx.Err(); cut == nil || !errors.Is(err, cut) {
 			last = err
 		}
 		select {
