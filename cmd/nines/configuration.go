@@ -44,7 +44,7 @@ func manifests(ctx context.Context, sys *system.System) (map[string][]ground.Fil
 	}
 	files := map[string][]ground.File{}
 	for _, r := range sys.Regions {
-		rendered, err := kubernetes.Render(sys, string(r.Name), images)
+		rendered, err := kubernetes.Render(sys, string(r.Name), images, kubernetes.Options{})
 		if err != nil {
 			return nil, err
 		}

@@ -83,7 +83,7 @@ func (flags renderFlags) render(ctx context.Context, build ImagesFunc) ([]render
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.Render(sys, region, images)
+	return kubernetes.Render(sys, region, images, kubernetes.Options{})
 }
 
 func namedImages(sys *system.System, flags []string) (map[string]string, error) {
