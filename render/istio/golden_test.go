@@ -81,7 +81,7 @@ func golden(t *testing.T, dir string, files []render.File) {
 func TestRenderIsPure(t *testing.T) {
 	sys := parse(t, everything)
 	first := renderAll(t, sys)
-	for range 20 {
+	for range 5 {
 		if diff := cmp.Diff(first, renderAll(t, parse(t, everything))); diff != "" {
 			t.Fatal(diff)
 		}

@@ -22,7 +22,7 @@ import (
 // What holds for whatever is described, held against many descriptions.
 func TestPromises(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
+	for range 30 {
 		text := describe(random)
 		sys := parseText(t, text)
 		all := readAll(t, renderAll(t, sys))
