@@ -15,6 +15,8 @@ const maxGrace = 10 * time.Minute
 func (d *decoder) check(sys *System) {
 	d.checkNamespace(sys)
 	d.checkSLO(sys.SLO)
+	d.checkClients(sys.Clients)
+	d.checkHosts(sys)
 	for _, store := range sys.Stores {
 		if err := store.Storage.checkBytes("1Gi", "32Ti"); err != nil {
 			d.reportAt(join("stores", string(store.Name), "storage"), err.Error(), "storage: 16Gi")
@@ -89,7 +91,36 @@ func (d *decoder) checkService(sys *System, service Service) {
 		d.reportAt(at("probes", "start"), fmt.Sprintf("%s is not whole seconds from 1s to 15m", start), "start: 60s")
 	}
 	d.checkReferences(sys, at, service)
+	d.checkOperations(sys, at, service)
+	d.checkBudgets(sys, at, service)
+	d.checkLimits(at, service.Limits)
 	d.checkEnvironment(at, service)
+}
+
+// checkHosts makes sure that a request from outside belongs to one service.
+func (d *decoder) checkHosts(sys *System) {
+	var public []Service
+	for _, service := range sys.Services {
+		if service.Expose != Hidden {
+			public = append(public, service)
+		}
+	}
+	first := map[Host]Name{}
+	for _, service := range sys.Services {
+		path := join("services", string(service.Name), "host")
+		example := "host: " + string(service.Name) + "." + string(sys.Name) + ".example"
+		switch other, taken := first[service.Host]; {
+		case service.Host != "" && service.Expose == Hidden:
+			d.reportAt(path, "the service is not reached from outside; expose it, or leave host out", "expose: public")
+		case service.Host == "" && service.Expose != Hidden && len(public) > 1:
+			d.report(d.at(path), join("services", string(service.Name)), fmt.Sprintf("host is missing: %d services are public, and a request from outside says by its host which it is for", len(public)), example)
+		case service.Host != "" && taken:
+			d.reportAt(path, fmt.Sprintf("%s is the host of %s already", service.Host, other), example)
+		}
+		if service.Host != "" {
+			first[service.Host] = service.Name
+		}
+	}
 }
 
 func (d *decoder) checkScale(at func(...string) string, service Service) {

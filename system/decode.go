@@ -132,6 +132,11 @@ func (d *decoder) decode(n ast.Node, path string, v reflect.Value, example strin
 		d.value(n, path, err, example)
 		*target = number
 		return
+	case *bool:
+		truth, err := parseBool(scalarOf(n))
+		d.value(n, path, err, example)
+		*target = truth
+		return
 	case *Environment:
 		d.environment(n, path, target, example)
 		return
@@ -198,10 +203,11 @@ func (d *decoder) structure(n ast.Node, path string, v reflect.Value, example st
 // keyed fills a list whose elements the file gives by name.
 func (d *decoder) keyed(n ast.Node, path string, v reflect.Value, example string) {
 	d.pairs(n, path, example, func(key string, at place, value ast.Node) {
-		if err := checkName(key); err != nil {
+		element := reflect.New(v.Type().Elem())
+		name := element.Elem().FieldByName("Name").Addr().Interface().(scalar)
+		if err := name.parse(key, ast.StringType); err != nil {
 			d.report(at, path, err.Error(), example)
 		}
-		element := reflect.New(v.Type().Elem())
 		if target, ok := element.Interface().(defaulter); ok {
 			target.setDefaults()
 		}

@@ -41,7 +41,7 @@ func Parse(body []byte, filename string) (*System, error) {
 	}
 	for i := range sys.Services {
 		service := &sys.Services[i]
-		service.finish(func(fields ...string) bool {
+		service.finish(sys.Clients, func(fields ...string) bool {
 			return d.given(join("services", append([]string{string(service.Name)}, fields...)...))
 		})
 	}

@@ -53,6 +53,12 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return text(sourcePattern)
 	case reflect.TypeFor[HTTPPath]():
 		return text(pathPattern)
+	case reflect.TypeFor[Host]():
+		return text(hostPattern)
+	case reflect.TypeFor[OperationName]():
+		return text(operationPattern)
+	case reflect.TypeFor[Span]():
+		return text(spanPattern)
 	case reflect.TypeFor[Registry]():
 		return text(registryPattern)
 	case reflect.TypeFor[Image]():
@@ -76,7 +82,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 	switch {
 	case isKeyed(t):
 		least := uint64(1)
-		return &jsonschema.Schema{Type: "object", MinProperties: &least, PropertyNames: text(namePattern), AdditionalProperties: elementSchema(t.Elem())}
+		name, _ := t.Elem().FieldByName("Name")
+		return &jsonschema.Schema{Type: "object", MinProperties: &least, PropertyNames: mapType(name.Type), AdditionalProperties: elementSchema(t.Elem())}
 	case t == reflect.TypeFor[[]Name]():
 		return &jsonschema.Schema{Type: "array", UniqueItems: true, Items: text(namePattern)}
 	}

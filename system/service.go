@@ -9,11 +9,14 @@ type Service struct {
 	Image      Image       `yaml:"image" example:"image: ghcr.io/example/vehicle:1.4.0" jsonschema_description:"Image reference with registry and tag or digest. Either this or source."`
 	Port       int         `yaml:"port" jsonschema:"minimum=1024,maximum=65535" example:"port: 8080" jsonschema_description:"Port the service answers on. Others reach it on port 80 of its name."`
 	Expose     Exposure    `yaml:"expose" example:"expose: public" jsonschema_description:"Put a load balancer before the service, so that it is reached from outside. true is short for public."`
+	Host       Host        `yaml:"host" example:"host: api.fleet.example" jsonschema_description:"Name by which a public service is asked for. Any name, if only one service is public."`
 	Scale      Scale       `yaml:"scale" example:"scale: {replicas: 3..12, cpu: 60%}" jsonschema_description:"How many replicas, and when there are more."`
 	Resources  Resources   `yaml:"resources" example:"resources: {cpu: 100m, memory: 128Mi}" jsonschema_description:"What one replica asks for."`
 	Probes     Probes      `yaml:"probes" example:"probes: {readiness: /readyz}" jsonschema_description:"Where health is asked for. Services built on the service library need none."`
 	Disruption Disruption  `yaml:"disruption" example:"disruption: {maxUnavailable: 1}" jsonschema_description:"How many replicas maintenance may take at once. One, if nothing is said."`
 	Drain      Drain       `yaml:"drain" example:"drain: {delay: 10s, timeout: 20s}" jsonschema_description:"How a replica goes away."`
+	Operations []Operation `yaml:"operations" example:"operations: {'GET /v1/vehicles/{vin}': {timeout: 300ms}}" jsonschema_description:"What the service can be asked, by method and path: METHOD /path/{parameter}. In a mesh nothing else gets through to it."`
+	Limits     Limits      `yaml:"limits" example:"limits: {connections: 256, pending: 64, requests: 256}" jsonschema_description:"What one proxy sends the service at once at most; the rest is refused at once. Each proxy counts for itself."`
 	Calls      []Name      `yaml:"calls" example:"calls: [command]" jsonschema_description:"Services this one calls. It finds each at NAME_URL in its environment."`
 	Stores     []Name      `yaml:"stores" example:"stores: [telemetry]" jsonschema_description:"Stores this one uses. It finds each as files in /var/run/stores/NAME."`
 	Env        Environment `yaml:"env" example:"env: {LOG_LEVEL: info}" jsonschema_description:"Environment of the service. Nothing secret: that comes from a store."`
@@ -50,6 +53,9 @@ type Disruption struct {
 // Drain is how a replica goes away: it keeps serving for Delay while everyone
 // learns that it leaves, then has Timeout to answer what it has begun.
 type Drain struct {
+	// Given says that the file gives Delay. Where no load balancer points at
+	// the replicas, one that it does not give is that of a hidden service.
+	Given   bool          `yaml:"-"`
 	Delay   time.Duration `yaml:"delay" example:"delay: 10s" jsonschema_description:"How long a leaving replica keeps serving, in whole seconds. 10s; 15s when exposed, for the load balancer's probes."`
 	Timeout time.Duration `yaml:"timeout" example:"timeout: 20s" jsonschema_description:"How long it then has to answer what it has begun, in whole seconds, more than 5s."`
 }
@@ -63,6 +69,15 @@ const Farewell = 2 * time.Second
 // are for closing what the requests used.
 func (d Drain) Grace() time.Duration {
 	return d.Delay + Farewell + d.Timeout + 5*time.Second
+}
+
+// InMesh is the drain behind a mesh's gateway: what the file says, or else
+// that of a hidden service, since the load balancer probes the gateway.
+func (d Drain) InMesh() Drain {
+	if !d.Given {
+		d.Delay = defaultDelay
+	}
+	return d
 }
 
 const (
@@ -83,12 +98,18 @@ func (s *Service) setDefaults() {
 
 // finish fills in the defaults that depend on other fields. given says
 // whether the file has a field.
-func (s *Service) finish(given func(fields ...string) bool) {
+func (s *Service) finish(clients Clients, given func(fields ...string) bool) {
 	if s.Scale.Replicas.Scales() && s.Scale.CPU == 0 {
 		s.Scale.CPU = defaultCPU
 	}
-	if s.Expose != Hidden && !given("drain", "delay") {
+	s.Drain.Given = given("drain", "delay")
+	if s.Expose != Hidden && !s.Drain.Given {
 		s.Drain.Delay = exposedDelay
+	}
+	s.Limits.finish(s.Scale.Replicas)
+	for i := range s.Operations {
+		o := &s.Operations[i]
+		o.finish(*s, clients, func(field string) bool { return given("operations", string(o.Name), field) })
 	}
 	if s.Disruption == (Disruption{}) {
 		s.Disruption.MaxUnavailable.Count = 1

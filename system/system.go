@@ -20,6 +20,7 @@ type System struct {
 	Regions  []Region  `yaml:"regions" example:"regions: {westeurope: {zones: 3}}" jsonschema_description:"Regions by name, the first one first. Without any: westeurope with three zones."`
 	Services []Service `yaml:"services" jsonschema:"required" example:"services: {vehicle: {source: ./vehicle}}" jsonschema_description:"Services by name."`
 	Stores   []Store   `yaml:"stores" example:"stores: {telemetry: {postgres: 15}}" jsonschema_description:"Managed services outside the cluster, by name."`
+	Clients  Clients   `yaml:"clients" example:"clients: {attempts: 3, timeout: 1s, backoff: 200ms..2s, deadline: 5s}" jsonschema_description:"What those outside do, a vehicle's modem for instance. Drills behave so, and no public operation takes longer than they wait."`
 	Registry Registry  `yaml:"registry" example:"registry: registry.local" jsonschema_description:"Registry that images built from source are pushed to and pulled from."`
 
 	// File is the name that was given to Parse.
@@ -52,6 +53,7 @@ type Store struct {
 
 func (s *System) setDefaults() {
 	s.SLO = SLO{Availability: 99_900_000, P99: 300 * time.Millisecond, Recovery: 30 * time.Second}
+	s.Clients = Clients{Attempts: 3, Timeout: time.Second, Backoff: Span{200 * time.Millisecond, 2 * time.Second}, Deadline: 5 * time.Second}
 	s.Registry = "registry.local"
 }
 

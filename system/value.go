@@ -36,6 +36,9 @@ const (
 	Public Exposure = "public" // from anywhere, through a load balancer
 )
 
+// Host is the name in the Host header of a request: a DNS name with a dot.
+type Host string
+
 // Environment is what a service reads at its start.
 type Environment map[string]string
 
@@ -45,12 +48,14 @@ const (
 	variablePattern = `^[A-Za-z_][A-Za-z0-9_]*$`
 	sourcePattern   = `^\.{1,2}(/[A-Za-z0-9._-]+)*/?$`
 	pathPattern     = `^/[A-Za-z0-9._~/-]*$`
+	hostPattern     = `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$`
 	registryPattern = `^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-][a-z0-9]+)*)*$`
 	wholePattern    = `^(0|[1-9][0-9]*)$`
 )
 
-var patterns = compile(namePattern, variablePattern, sourcePattern, pathPattern, registryPattern, wholePattern,
-	percentPattern, rangePattern, amountPattern, quantityPattern, durationPattern)
+var patterns = compile(namePattern, variablePattern, sourcePattern, pathPattern, hostPattern, registryPattern, wholePattern,
+	percentPattern, rangePattern, amountPattern, quantityPattern, durationPattern,
+	spanPattern, operationPattern)
 
 func compile(list ...string) map[string]*regexp.Regexp {
 	compiled := map[string]*regexp.Regexp{}
@@ -128,6 +133,14 @@ func (e *Exposure) parse(text string, kind ast.NodeType) error {
 	return fmt.Errorf("%s is no exposure; there is public", quote(text))
 }
 
+func (h *Host) parse(text string, kind ast.NodeType) error {
+	if kind != ast.StringType || !is(hostPattern, text) || len(text) > 253 {
+		return fmt.Errorf("%s is not the name of a host: lower-case labels with dots between them, no port and no scheme", describe(text, kind))
+	}
+	*h = Host(text)
+	return nil
+}
+
 func parseInt(text string, kind ast.NodeType) (int, error) {
 	if kind != ast.IntegerType || !is(wholePattern, text) {
 		return 0, fmt.Errorf("%s is not a whole number", describe(text, kind))
@@ -137,6 +150,13 @@ func parseInt(text string, kind ast.NodeType) (int, error) {
 		return 0, fmt.Errorf("%s is too large", text)
 	}
 	return n, nil
+}
+
+func parseBool(text string, kind ast.NodeType) (bool, error) {
+	if kind != ast.BoolType {
+		return false, fmt.Errorf("%s is neither true nor false", describe(text, kind))
+	}
+	return text == "true", nil
 }
 
 // describe shows a value as the reader of the file sees it.

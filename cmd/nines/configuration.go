@@ -63,7 +63,7 @@ func renderRegion(sys *system.System, region string, images map[string]string, m
 	if err != nil || !mesh {
 		return files, err
 	}
-	rules, err := istio.Render(sys, region)
+	rules, err := istio.Render(sys, region, istio.Options{})
 	return append(rules, files...), err
 }
 

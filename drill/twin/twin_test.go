@@ -39,7 +39,7 @@ func fleet(t *testing.T) *system.System {
 
 func render(t *testing.T, sys *system.System) []ground.File {
 	t.Helper()
-	rendered, err := kubernetes.Render(sys, string(sys.Regions[0].Name), map[string]string{service: sys.Repository(sys.Services[0]) + digest})
+	rendered, err := kubernetes.Render(sys, string(sys.Regions[0].Name), map[string]string{service: sys.Repository(sys.Services[0]) + digest}, kubernetes.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

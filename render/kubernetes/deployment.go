@@ -59,9 +59,7 @@ func (w workload) podMeta() metav1.ObjectMeta {
 	if version := w.version(); version != "" {
 		meta.Labels["app.kubernetes.io/version"] = version
 	}
-	if len(w.variables) > 0 {
-		meta.Annotations = map[string]string{configAnnotation: w.configHash()}
-	}
+	meta.Annotations = w.annotations()
 	return meta
 }
 

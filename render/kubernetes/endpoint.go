@@ -39,7 +39,8 @@ func (w workload) endpoint() *corev1.Service {
 			}},
 		},
 	}
-	if w.service.Expose == system.Public {
+	// In a mesh it is the gateway's Service that has the load balancer.
+	if w.service.Expose == system.Public && !w.mesh {
 		service.Annotations = map[string]string{probeInterval: "5", probeCount: "2"}
 		service.Spec.Type = corev1.ServiceTypeLoadBalancer
 		service.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write golden files anew")
 const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // Each example, and a description that uses every field, has its manifests
-// beside it in testdata.
+// beside it in testdata, without a mesh and with one.
 func TestGolden(t *testing.T) {
 	names, err := filepath.Glob("../../examples/*/nines.yaml")
 	if err != nil || len(names) == 0 {
@@ -33,11 +33,16 @@ func TestGolden(t *testing.T) {
 		}
 		t.Run(folder, func(t *testing.T) {
 			sys := parse(t, name)
-			files, err := kubernetes.Render(sys, string(sys.Regions[0].Name), built(sys))
+			files, err := kubernetes.Render(sys, string(sys.Regions[0].Name), built(sys), kubernetes.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			golden(t, filepath.Join("testdata", folder), files)
+			files, err = kubernetes.Render(sys, string(sys.Regions[0].Name), built(sys), kubernetes.Options{Mesh: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join("testdata", folder+"-mesh"), files)
 		})
 	}
 }
@@ -76,12 +81,12 @@ func golden(t *testing.T, dir string, files []render.File) {
 
 func TestRenderIsPure(t *testing.T) {
 	sys := parse(t, "testdata/everything.yaml")
-	first, err := kubernetes.Render(sys, "westeurope", built(sys))
+	first, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		again, err := kubernetes.Render(parse(t, "testdata/everything.yaml"), "westeurope", built(sys))
+		again, err := kubernetes.Render(parse(t, "testdata/everything.yaml"), "westeurope", built(sys), kubernetes.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +111,7 @@ func TestRenderRefuses(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			files, err := kubernetes.Render(sys, c.region, c.images)
+			files, err := kubernetes.Render(sys, c.region, c.images, kubernetes.Options{})
 			if err == nil || files != nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%d files, %v; want %q", len(files), err, c.want)
 			}
@@ -117,7 +122,7 @@ func TestRenderRefuses(t *testing.T) {
 // What is applied first must not need what comes later.
 func TestOrder(t *testing.T) {
 	sys := parse(t, "testdata/everything.yaml")
-	files, err := kubernetes.Render(sys, "westeurope", built(sys))
+	files, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

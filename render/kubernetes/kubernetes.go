@@ -1,8 +1,8 @@
 // Package kubernetes renders a described system as Kubernetes manifests, the
 // same for the proving ground and for AKS. Call Render; its files are in the
 // order in which they can be applied. It is pure: same system, same bytes. It
-// knows Secrets by name only and renders none, and it renders neither mesh nor
-// delivery.
+// knows Secrets by name only and renders none. What of a mesh is in pods and the
+// namespace it renders if asked to; the mesh's own rules are render/istio's.
 package kubernetes
 
 import (
@@ -11,21 +11,29 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/nines-ha/nines/render"
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
+
+// Options say what is rendered besides what the description says.
+type Options struct {
+	// Mesh has sidecars injected, and makes a public service one that is
+	// reached through the mesh's gateway rather than by a load balancer of
+	// its own. The rest of the mesh comes from render/istio.
+	Mesh bool
+}
 
 // Render returns the manifests of one region. images holds the reference, by
 // digest, of each service that is built from source; for a service that names
 // an image it may hold the digest that the image has been found at.
-func Render(sys *system.System, region string, images map[string]string) ([]render.File, error) {
+func Render(sys *system.System, region string, images map[string]string, options Options) ([]render.File, error) {
 	if _, ok := sys.Region(region); !ok {
 		return nil, fmt.Errorf("render %s: there is no region %q in it; name one of its regions", sys.Name, region)
 	}
-	files := &folder{root: path.Join("apps", string(sys.Name))}
-	files.add("namespace.yaml", namespace(sys))
+	files := render.NewSet(path.Join("apps", string(sys.Name)))
+	files.Add("namespace.yaml", namespace(sys, options.Mesh))
 	for _, service := range sys.Services {
 		image := images[string(service.Name)]
 		if image == "" {
@@ -34,9 +42,12 @@ func Render(sys *system.System, region string, images map[string]string) ([]rend
 		if image == "" {
 			return nil, fmt.Errorf("render %s: service %s has no image yet; build it from %s first", sys.Name, service.Name, service.Source)
 		}
-		w := workload{system: sys, service: service, image: image, variables: variables(service)}
-		add := func(name string, object runtime.Object) {
-			files.add(path.Join(string(service.Name), name), object)
+		if options.Mesh {
+			service.Drain = service.Drain.InMesh()
+		}
+		w := workload{system: sys, service: service, image: image, variables: variables(service), mesh: options.Mesh}
+		add := func(name string, object any) {
+			files.Add(path.Join(string(service.Name), name), object)
 		}
 		add("serviceaccount.yaml", w.serviceAccount())
 		if len(w.variables) > 0 {
@@ -51,10 +62,11 @@ func Render(sys *system.System, region string, images map[string]string) ([]rend
 			add("horizontalpodautoscaler.yaml", w.autoscaler())
 		}
 	}
-	if files.err != nil {
-		return nil, fmt.Errorf("render %s: %w", sys.Name, files.err)
+	list, err := files.Files()
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", sys.Name, err)
 	}
-	return files.list, nil
+	return list, nil
 }
 
 // A workload is one service with what its manifests are made from.
@@ -63,10 +75,15 @@ type workload struct {
 	service   system.Service
 	image     string
 	variables map[string]string
+	mesh      bool
 }
 
-func namespace(sys *system.System) *corev1.Namespace {
+func namespace(sys *system.System, mesh bool) *corev1.Namespace {
 	labels := map[string]string{"app.kubernetes.io/part-of": string(sys.Name), "app.kubernetes.io/managed-by": "nines"}
+	// The revision's label, not istio-injection: the add-on skips that one.
+	if mesh {
+		labels[istio.RevisionLabel] = istio.Revision
+	}
 	for _, mode := range []string{"enforce", "audit", "warn"} {
 		labels["pod-security.kubernetes.io/"+mode] = "restricted"
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -26,12 +27,13 @@ func TestPromises(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
-		files, err := kubernetes.Render(sys, "westeurope", built(sys))
+		mesh := random.IntN(2) == 1
+		files, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{Mesh: mesh})
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
 		objects := readAll(t, files)
-		for _, problem := range objects.problems(sys) {
+		for _, problem := range objects.problems(sys, mesh) {
 			t.Errorf("%s in\n%s", problem, text)
 		}
 		if t.Failed() {
@@ -47,7 +49,7 @@ func describe(random *rand.Rand) string {
 	for i := range 1 + random.IntN(3) {
 		fmt.Fprintf(&b, "  s%d:\n    source: ./s%d\n", i, i)
 		for _, line := range []string{
-			pick("", "expose: public"),
+			pick("", fmt.Sprintf("expose: public\n    host: s%d.fleet.example", i)),
 			pick("", "scale: {replicas: 1}", "scale: {replicas: 5}", "scale: {replicas: 3..9}", "scale: {replicas: 2..4, cpu: 80%}"),
 			pick("", "resources: {cpu: 0.25, memory: 64Mi}", "resources: {memory: 1G}", "resources: {cpu: 2}"),
 			pick("", "drain: {timeout: 90s}", "drain: {delay: 30s}"),
@@ -113,7 +115,7 @@ func strict[T any](t *testing.T, f render.File, object *T) *T {
 	return object
 }
 
-func (all objects) problems(sys *system.System) []string {
+func (all objects) problems(sys *system.System, mesh bool) []string {
 	var found []string
 	for _, service := range sys.Services {
 		name := string(service.Name)
@@ -140,7 +142,11 @@ func (all objects) problems(sys *system.System) []string {
 
 		sleep := c.Lifecycle.PreStop.Sleep.Seconds
 		promise(*pod.TerminationGracePeriodSeconds >= sleep+int64(service.Drain.Timeout.Seconds())+5, "killed before it is done")
-		if all.services[name].Spec.Type == corev1.ServiceTypeLoadBalancer {
+		balanced := all.services[name].Spec.Type == corev1.ServiceTypeLoadBalancer
+		promise(balanced == (service.Expose != system.Hidden && !mesh), "load balancer there: %v", balanced)
+		promise((d.Spec.Template.Annotations["sidecar.istio.io/nativeSidecar"] == "true") == mesh, "annotations %v", d.Spec.Template.Annotations)
+		promise(!mesh || strings.Contains(d.Spec.Template.Annotations["proxy.istio.io/config"], fmt.Sprintf(`"drainDuration":%q`, time.Duration(*pod.TerminationGracePeriodSeconds)*time.Second)), "the proxy stops listening before the service is done")
+		if balanced {
 			promise(sleep > 10, "gone before the load balancer knows: %d s", sleep)
 		}
 		promise(c.Resources.Limits.Memory().Cmp(*c.Resources.Requests.Memory()) > 0, "GOMEMLIMIT is not below the limit")
@@ -177,7 +183,7 @@ func TestConfigRollsPods(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, err := kubernetes.Render(sys, "westeurope", built(sys))
+		files, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
