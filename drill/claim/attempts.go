@@ -57,6 +57,14 @@ func (q *inquiry) countAttempts(c *Requests) {
 	}
 }
 
+// atFirst is said beside how many requests failed in the end.
+func (q *inquiry) atFirst(failed int) string {
+	if !q.retries() {
+		return ""
+	}
+	return fmt.Sprintf(" (at the first attempt %s)", none(failed))
+}
+
 // blameAttempts is the cause of a request that took several attempts: the one that
 // most of its failed attempts share, the earliest of them if several do. What this
 // machine or the generator spoilt is it only if nothing else went wrong.

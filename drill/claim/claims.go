@@ -37,7 +37,7 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 		q.spare(c, available(total, bad) >= p.Availability)
 	}
 	if p.Failed != nil {
-		got := fmt.Sprintf("%s of %s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run))
+		got := fmt.Sprintf("%s of %s%s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run), q.atFirst(v.Requests.FirstAttempt.RunFailed))
 		c := add("failed", "≤ "+wording.Count(*p.Failed), got, v.Requests.RunFailed <= *p.Failed)
 		_, bad := q.without(q.run)
 		q.spare(c, bad <= *p.Failed)

@@ -80,8 +80,8 @@ func (q *inquiry) conclude(v *Verdict) {
 	case len(v.Claims) == 0:
 		v.Verdict, v.Because = Inconclusive, "nothing was promised, so nothing was proven"
 	default:
-		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed in the %s after the fault",
-			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
+		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed%s in the %s after the fault",
+			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), q.atFirst(v.Requests.FirstAttempt.Failed), lasting(v.Requests.Window))
 	}
 }
 
