@@ -111,6 +111,13 @@ func TestView(t *testing.T) {
 	if last.P99 != 0 {
 		t.Errorf("a second later %+v", last)
 	}
+	v.request(&record.Request{ID: "a", Scheduled: time.Second, Done: 2 * time.Second, Error: record.Reset, Again: true})
+	v.request(&record.Request{ID: "a.1", Of: "a", Retries: 1, Scheduled: 3 * time.Second, Done: 4 * time.Second, Status: 503, Again: true})
+	v.request(&record.Request{ID: "a.2", Of: "a", Retries: 2, Scheduled: 5 * time.Second, Done: 6 * time.Second, Status: 200})
+	v.second(record.Second{At: 3 * time.Second}, 3)
+	if last.P99 != 5*time.Second || last.Sent != 103 || last.Failed != 2 || len(v.due) != 0 {
+		t.Errorf("a request of three attempts makes it %+v", last)
+	}
 	v.request(&record.Request{Status: 503})
 	if failed, most := v.failures(); failed != 3 || most != "status 503" {
 		t.Errorf("%d failed, most with %s", failed, most)

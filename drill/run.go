@@ -34,7 +34,8 @@ type Plan struct {
 	Steps    []float64 // of equal parts of the window; none: Rate
 	Arrivals load.Arrivals
 	Clients  int
-	Deadline time.Duration
+	Deadline time.Duration // of a request with all its attempts
+	Retry    load.Retry
 	Dial     func(ctx context.Context, client int) (net.Conn, error)
 
 	// ReadBack tells all that is stored of what was sent. Without it no verdict
@@ -164,7 +165,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
 		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil,
 		Started: started, Seed: r.Site.Seed, Service: service, Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
-		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
+		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
 }
@@ -264,7 +265,7 @@ func (r *run) send(ctx context.Context) error {
 	_, err := load.Run(ctx, load.Config{
 		Host: r.Address, Dial: r.Dial, Clients: r.Clients,
 		Schedule: r.schedule(),
-		Deadline: r.Deadline, Connect: connectTimeout, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
+		Deadline: r.Deadline, Connect: connectTimeout, Retry: r.Retry, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
 			r.flows.request(request, r.header.Promise.Slow)

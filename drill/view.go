@@ -31,22 +31,35 @@ type view struct {
 
 	mu        sync.Mutex
 	state     Progress
-	latencies []time.Duration // of the current second
-	troubles  map[string]int  // failed requests since the steady state, by how they ended
+	latencies []time.Duration          // of the current second
+	troubles  map[string]int           // failed requests since the steady state, by how they ended
+	due       map[string]time.Duration // requests that are tried again, by their first attempts
 }
 
 func newView(started time.Time, show func(Progress)) *view {
 	if show == nil {
 		show = func(Progress) {}
 	}
-	return &view{started: started, show: show, troubles: map[string]int{}}
+	return &view{started: started, show: show, troubles: map[string]int{}, due: map[string]time.Duration{}}
 }
 
 func (v *view) now() time.Duration { return time.Since(v.started) }
 
+// request counts what came of a request in the end.
 func (v *view) request(r *record.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	due := r.Scheduled
+	switch {
+	case r.Again && r.Of == "":
+		v.due[r.ID] = due
+		return
+	case r.Again:
+		return
+	case r.Of != "":
+		due = v.due[r.Of]
+		delete(v.due, r.Of)
+	}
 	v.state.Sent++
 	if r.Failed() {
 		v.state.Failed++
@@ -57,7 +70,7 @@ func (v *view) request(r *record.Request) {
 		v.troubles[how]++
 		return
 	}
-	v.latencies = append(v.latencies, r.Latency())
+	v.latencies = append(v.latencies, r.Done-due)
 }
 
 // failures counts the failed requests, and says how most of them ended.

@@ -74,9 +74,19 @@ type Load struct {
 	Steps    []float64          `json:"steps,omitempty"`
 	Arrivals string             `json:"arrivals"`
 	Clients  int                `json:"clients"`
-	Deadline time.Duration      `json:"deadline"` // of a request, from its scheduled time
-	Mix      map[string]float64 `json:"mix"`      // share by operation
-	Source   string             `json:"source"`   // generated, or the name of a data set
+	Deadline time.Duration      `json:"deadline"` // of a request with all its attempts, from its scheduled time
+	Retry    *Retry             `json:"retry,omitempty"`
+	Mix      map[string]float64 `json:"mix"`    // share by operation
+	Source   string             `json:"source"` // generated, or the name of a data set
+}
+
+// Retry is what clients do about an attempt that failed. Only what may be repeated
+// is tried again.
+type Retry struct {
+	Attempts   int           `json:"attempts"`          // in all, at most
+	Timeout    time.Duration `json:"timeout,omitempty"` // of one attempt; 0: what is left of the deadline
+	BackoffMin time.Duration `json:"backoffMin,omitempty"`
+	BackoffMax time.Duration `json:"backoffMax,omitempty"`
 }
 
 // In is the mean rate of the window.
@@ -143,25 +153,28 @@ type Phase struct {
 }
 
 // A Request is one attempt of one client. Instants that were not reached are 0.
+// Merge puts attempts together.
 type Request struct {
-	ID        string        `json:"id"` // also sent as X-Request-Id
+	ID        string        `json:"id"`           // also sent as X-Request-Id
+	Of        string        `json:"of,omitempty"` // the ID of the first attempt, if this is a later one
 	Client    int           `json:"client"`
 	Op        string        `json:"op"`               // write, read, range
-	Scheduled time.Duration `json:"scheduled"`        // latency counts from here
+	Scheduled time.Duration `json:"scheduled"`        // latency counts from here; of a later attempt: when it was to be made
 	Taken     time.Duration `json:"taken"`            // the generator took it up: later than Scheduled means that it was behind
 	Waited    time.Duration `json:"waited,omitempty"` // after Taken, because all connections of the client were busy
 	Sent      time.Duration `json:"sent,omitempty"`
 	First     time.Duration `json:"first,omitempty"` // first byte of the answer
 	Done      time.Duration `json:"done"`            // answered, failed or given up
 	Status    int           `json:"status,omitempty"`
-	Error     Class         `json:"error,omitempty"`  // why there is no whole answer
-	Detail    string        `json:"detail,omitempty"` // what the answer or the system said, bounded
-	Conn      string        `json:"conn,omitempty"`   // the client's end, address:port
-	Reused    bool          `json:"reused,omitempty"` // the connection had served before
-	Out       int           `json:"out"`              // bytes sent
-	In        int           `json:"in"`               // bytes received
-	Retries   int           `json:"retries,omitempty"`
-	Pod       string        `json:"pod,omitempty"` // who answered
+	Error     Class         `json:"error,omitempty"`   // why there is no whole answer
+	Detail    string        `json:"detail,omitempty"`  // what the answer or the system said, bounded
+	Conn      string        `json:"conn,omitempty"`    // the client's end, address:port
+	Reused    bool          `json:"reused,omitempty"`  // the connection had served before
+	Out       int           `json:"out"`               // bytes sent
+	In        int           `json:"in"`                // bytes received
+	Retries   int           `json:"retries,omitempty"` // attempts before this one
+	Again     bool          `json:"again,omitempty"`   // another attempt followed
+	Pod       string        `json:"pod,omitempty"`     // who answered
 	Node      string        `json:"node,omitempty"`
 	Zone      string        `json:"zone,omitempty"`
 	Version   string        `json:"version,omitempty"`
@@ -194,7 +207,7 @@ const (
 )
 
 // A Write is the one thing that a request stores: a version of an entity.
-// Versions of an entity grow in the order in which they are sent.
+// Versions of an entity grow in the order in which they are sent first.
 type Write struct {
 	Entity  string `json:"entity"`
 	Version int64  `json:"version"`
@@ -255,9 +268,10 @@ type Flow struct {
 // that began At.
 type Second struct {
 	At        time.Duration `json:"at"`
-	Scheduled int           `json:"scheduled"` // requests due
-	Answered  int           `json:"answered"`
-	Failed    int           `json:"failed"`
+	Scheduled int           `json:"scheduled"`         // requests due, each once
+	Answered  int           `json:"answered"`          // in the end
+	Failed    int           `json:"failed"`            // in the end
+	Retried   int           `json:"retried,omitempty"` // attempts made besides the first ones
 	InFlight  int           `json:"inFlight"`
 	Lag       time.Duration `json:"lag"`            // the worst Taken - Scheduled
 	CPU       float64       `json:"cpu"`            // share of the machine's time that was not idle

@@ -23,6 +23,9 @@ type drillFlags struct {
 	arrivals  string
 	clients   int
 	deadline  time.Duration
+	attempts  int
+	timeout   time.Duration // of one attempt
+	backoff   string
 	window    time.Duration
 	steady    time.Duration
 	telemetry string
@@ -45,7 +48,10 @@ func (f *drillFlags) add(cmd *cobra.Command) {
 	set.Float64SliceVar(&f.steps, "steps", nil, "`rates` of equal parts of the judged window, such as 100,400,100 (default: --rate all along)")
 	set.StringVar(&f.arrivals, "arrivals", string(load.Poisson), "how requests are spread: poisson or constant")
 	set.IntVar(&f.clients, "clients", 200, "vehicles that send; each has connections of its own")
-	set.DurationVar(&f.deadline, "deadline", 5*time.Second, "when a client gives a request up")
+	set.DurationVar(&f.deadline, "deadline", 5*time.Second, "when a client gives a request up, with all its attempts")
+	set.IntVar(&f.attempts, "attempts", 0, "how often a client sends a request at most until it is answered well; 1: once")
+	set.DurationVar(&f.timeout, "attempt-timeout", 0, "when a client gives one attempt up (default: 1s if there are several)")
+	set.StringVar(&f.backoff, "backoff", "", "how long a client waits between two attempts, at random: `MIN..MAX` (default: 200ms..2s)")
 	set.DurationVar(&f.window, "window", 0, "judge so long from the fault on (default: the drill's own)")
 	set.DurationVar(&f.steady, "steady", 8*time.Second, "load before the fault")
 	set.StringVar(&f.telemetry, "telemetry", "", "send the rows of this `file` (see nines replay); generated if not given")
@@ -87,6 +93,7 @@ Exit status: 0 held, or proven; 1 refuted, or not proven; 2 inconclusive, or tro
   nines drill zone-loss --json | jq .attribution
   nines drill node-loss --telemetry fleet-austin-2016.csv.gz --rate 100
   nines drill scale-down --rate 100 --steps 100,300,600
+  nines drill node-loss --attempts 3 --attempt-timeout 1s --backoff 200ms..2s
   nines drill --prove no-drain
   nines drill suite --quick
   nines drill show RECORD`,

@@ -109,14 +109,63 @@ func (f *drillFlags) check() error {
 		return fmt.Errorf("%g requests a second are more than %d vehicles send, %d a second each: raise --clients to %.0f at least", f.highest(), f.clients, traffic.PerVehicle, math.Ceil(f.highest()/traffic.PerVehicle))
 	case f.window < 0 || f.window > time.Hour:
 		return errors.New("--window is 0 (the drill's own) to 1h")
-	case f.highest()*(max(f.window, 90*time.Second)+f.steady+time.Minute).Seconds() > record.MaxRequests:
-		return fmt.Errorf("that may be more than the %d requests that a record holds: lower --rate, --window or --steady", record.MaxRequests)
+	case f.attempts < 0 || f.attempts > mostAttempts:
+		return fmt.Errorf("--attempts is 1 to %d", mostAttempts)
+	case f.timeout < 0 || f.timeout > 0 && f.timeout < 10*time.Millisecond || f.timeout > f.deadline:
+		return errors.New("--attempt-timeout is 10ms to --deadline")
+	case f.highest()*float64(max(f.attempts, 1))*(max(f.window, 90*time.Second)+f.steady+time.Minute).Seconds() > record.MaxRequests:
+		return fmt.Errorf("that may be more than the %d requests that a record holds: lower --rate, --attempts, --window or --steady", record.MaxRequests)
 	case f.steady < time.Second || f.steady > time.Hour:
 		return errors.New("--steady is 1s to 1h")
 	case f.arrivals != string(load.Poisson) && f.arrivals != string(load.Constant):
 		return fmt.Errorf("--arrivals is %s or %s", load.Poisson, load.Constant)
 	}
-	return nil
+	_, err := f.retry(load.Retry{})
+	return err
+}
+
+const mostAttempts = 10
+
+// retry is what clients do about failures: what is declared, and what flags say in
+// its place. With --attempts 1 they do nothing, whatever is declared.
+func (f *drillFlags) retry(declared load.Retry) (load.Retry, error) {
+	low, high, err := f.pause()
+	if err != nil {
+		return declared, err
+	}
+	p := declared
+	if f.attempts > 0 {
+		p.Attempts = f.attempts
+	}
+	if p.Attempts < 2 {
+		return load.Retry{Timeout: f.timeout}, nil
+	}
+	if p.Timeout == 0 {
+		p.Timeout = min(time.Second, f.deadline)
+	}
+	if f.timeout > 0 {
+		p.Timeout = f.timeout
+	}
+	if p.BackoffMax == 0 || f.backoff != "" {
+		p.BackoffMin, p.BackoffMax = low, high
+	}
+	return p, nil
+}
+
+// pause is --backoff, or what it is without a value.
+func (f *drillFlags) pause() (low, high time.Duration, err error) {
+	if f.backoff == "" {
+		return 200 * time.Millisecond, 2 * time.Second, nil
+	}
+	from, to, _ := strings.Cut(f.backoff, "..")
+	low, err = time.ParseDuration(from)
+	if err == nil {
+		high, err = time.ParseDuration(to)
+	}
+	if err != nil || low <= 0 || high < low || high > time.Minute {
+		return 0, 0, fmt.Errorf("--backoff %s: want MIN..MAX above 0 and at most 1m, such as 200ms..2s", f.backoff)
+	}
+	return low, high, nil
 }
 
 // highest is the highest rate that is asked for.
@@ -282,11 +331,17 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	if f.window > 0 {
 		d.Window = f.window
 	}
+	// WIRING: what nines.yaml declares of its clients goes in here, in place of the
+	// empty policy, as soon as the description has it.
+	policy, err := f.retry(load.Retry{})
+	if err != nil {
+		return drill.Plan{}, err
+	}
 	slo := s.sys.SLO
 	plan := drill.Plan{
 		Drill: d, Site: s.site, System: string(s.sys.Name), Program: version, Twin: twin,
 		Objective: record.Promise{Availability: slo.Availability.Fraction(), P50: slo.P50, P95: slo.P95, P99: slo.P99, Recovery: slo.Recovery},
-		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline,
+		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline, Retry: policy,
 		Warm: 3 * time.Second, Steady: f.steady,
 		Record: f.record, Announce: s.story.announce, Progress: s.story.progress,
 	}

@@ -138,16 +138,85 @@ func recount(rec *record.Record) {
 		return
 	}
 	for i := range rec.Seconds {
-		rec.Seconds[i].Scheduled, rec.Seconds[i].Failed = 0, 0
+		rec.Seconds[i].Scheduled, rec.Seconds[i].Failed, rec.Seconds[i].Retried = 0, 0, 0
 	}
-	for i := range rec.Requests {
-		r := &rec.Requests[i]
-		second := &rec.Seconds[max(0, min(int(r.Scheduled/s), len(rec.Seconds)-1))]
+	for _, w := range wholes(rec) {
+		second := &rec.Seconds[max(0, min(int(w.due/s), len(rec.Seconds)-1))]
 		second.Scheduled++
-		if r.Failed() {
+		second.Retried += w.attempts - 1
+		if w.failed {
 			second.Failed++
 		}
 	}
+}
+
+// whole is a request with all its attempts, as a test sees it: by looking at every
+// line for each.
+type whole struct {
+	due, took   time.Duration
+	attempts    int
+	failed      bool // in the end
+	firstFailed bool
+}
+
+func wholes(rec *record.Record) (all []whole) {
+	bad := func(r record.Request) bool {
+		return r.Error != "" || (r.Status < 200 || r.Status > 299) && r.Status != 304
+	}
+	place := map[string]int{}
+	for _, r := range rec.Requests {
+		if r.Of == "" {
+			place[r.ID] = len(all)
+			all = append(all, whole{r.Scheduled, r.Done - r.Scheduled, 1, bad(r), bad(r)})
+		}
+	}
+	latest := map[string]int{}
+	for _, r := range rec.Requests {
+		i, ok := place[r.Of]
+		if r.Of == "" || !ok {
+			continue
+		}
+		w := &all[i]
+		w.attempts++
+		if r.Retries > latest[r.Of] {
+			latest[r.Of] = r.Retries
+			w.took, w.failed = r.Done-w.due, bad(r)
+		}
+	}
+	return all
+}
+
+// tryAgain makes the request that was due then be tried again so many times,
+// always failing in the same way, but for the last: then it is answered well if
+// saved.
+func (b *script) tryAgain(at time.Duration, times int, saved bool) (all []*record.Request) {
+	b.t.Helper()
+	first := *b.at(at)
+	b.Header.Load.Retry = &record.Retry{Attempts: 3, Timeout: s, BackoffMin: 200 * ms, BackoffMax: 2 * s}
+	b.at(at).Again = true
+	before := first
+	for n := 1; n <= times; n++ {
+		r := first
+		r.ID, r.Of, r.Retries, r.Again = fmt.Sprintf("%s.%d", first.ID, n), first.ID, n, n < times
+		r.Scheduled = before.Done + 300*ms
+		r.Taken, r.Done = r.Scheduled, r.Scheduled+first.Latency()
+		if r.Sent > 0 {
+			r.Sent = r.Scheduled + ms
+		}
+		write := *first.Write
+		r.Write = &write
+		if n == times && saved {
+			r.Error, r.Status, r.Detail, r.Pod, r.Node, r.Conn, r.Reused = "", 200, "", "p2", "n2", "fresh", false
+			r.Sent, r.First, r.Done = r.Scheduled+ms, r.Scheduled+4*ms, r.Scheduled+5*ms
+			write.Acknowledged = true
+		}
+		b.Requests = append(b.Requests, r)
+		before = r
+	}
+	for i := len(b.Requests) - times; i < len(b.Requests); i++ {
+		all = append(all, &b.Requests[i])
+	}
+	return all
 }
 
 func (b *script) judge() *Verdict {

@@ -28,12 +28,16 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	if p.Availability > 0 && p.Availability <= 1 {
 		r := v.Requests
 		got := fmt.Sprintf("%s (%s of %s failed)", wording.Share(r.Availability), none(r.Failed), wording.Count(r.Total))
+		if q.retries() {
+			got = fmt.Sprintf("%s final, %s at the first attempt (%s of %s failed, %s saved by a retry)", wording.Share(r.Availability), wording.Share(r.FirstAttempt.Availability),
+				none(r.Failed), wording.Count(r.Total), wording.Count(r.FirstAttempt.Saved))
+		}
 		c := add("availability", "≥ "+wording.Decimal(p.Availability*100, 6)+" %", got, available(r.Total, r.Failed) >= p.Availability)
 		total, bad := q.without(q.judged)
 		q.spare(c, available(total, bad) >= p.Availability)
 	}
 	if p.Failed != nil {
-		got := fmt.Sprintf("%s of %s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run))
+		got := fmt.Sprintf("%s of %s%s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run), q.atFirst(v.Requests.FirstAttempt.RunFailed))
 		c := add("failed", "≤ "+wording.Count(*p.Failed), got, v.Requests.RunFailed <= *p.Failed)
 		_, bad := q.without(q.run)
 		q.spare(c, bad <= *p.Failed)
@@ -94,7 +98,7 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	}
 	if p.Fresh {
 		c := add("fresh", "no stale read", wording.Several(v.StaleReads, "stale read", "stale reads"), v.StaleReads == 0)
-		if c.Outcome == Held && !slices.ContainsFunc(q.requests, func(r *record.Request) bool { return r.Read != nil && r.Sent > 0 }) {
+		if c.Outcome == Held && !slices.ContainsFunc(q.attempts, func(r *record.Request) bool { return r.Read != nil && r.Sent > 0 }) {
 			c.Got, c.Outcome = "nothing was read", Inconclusive
 		}
 	}
@@ -162,8 +166,9 @@ func (q *inquiry) unanswered(limit time.Duration) (n int, worst time.Duration) {
 		if r.Error == record.NotSent {
 			continue
 		}
-		worst = max(worst, r.Latency())
-		if r.Status == 0 || r.Latency() > limit {
+		took, answered := q.answeredAfter(r)
+		worst = max(worst, took)
+		if !answered || took > limit {
 			n++
 		}
 	}

@@ -33,7 +33,7 @@ func (q *inquiry) doubtRecord() {
 		q.doubtAll("the record has no end: the drill was cut off")
 	}
 	backwards := 0
-	for _, r := range q.requests {
+	for _, r := range q.attempts {
 		if r.Done < r.Scheduled {
 			backwards++
 		}
@@ -42,6 +42,7 @@ func (q *inquiry) doubtRecord() {
 		q.doubtAll("the record is damaged: %s over before due", wording.Several(backwards, "request was", "requests were"))
 	}
 	q.doubtCounts()
+	q.doubtAttempts()
 	if !q.injected {
 		return
 	}
@@ -61,13 +62,15 @@ func (q *inquiry) doubtRecord() {
 // doubtCounts holds what the generator counted as it went against the requests
 // that are told one by one: a line that is missing, or there twice, shows.
 func (q *inquiry) doubtCounts() {
-	ids := make(map[string]bool, len(q.requests))
+	ids := make(map[string]bool, len(q.attempts))
 	twice, failed := 0, 0
-	for _, r := range q.requests {
+	for _, r := range q.attempts {
 		if ids[r.ID] {
 			twice++
 		}
 		ids[r.ID] = true
+	}
+	for _, r := range q.requests {
 		if r.Failed() {
 			failed++
 		}
@@ -78,10 +81,14 @@ func (q *inquiry) doubtCounts() {
 	if len(q.seconds) == 0 || q.Cut || q.End == nil {
 		return
 	}
-	counted, countedFailed := 0, 0
+	counted, countedFailed, countedRetries := 0, 0, 0
 	for _, s := range q.seconds {
 		counted += s.Scheduled
 		countedFailed += s.Failed
+		countedRetries += s.Retried
+	}
+	if retries := len(q.attempts) - len(q.requests); countedRetries != retries {
+		q.doubtAll("the record contradicts itself: it tells of %s besides the first ones, and the generator counted %s", wording.Several(retries, "attempt", "attempts"), wording.Count(countedRetries))
 	}
 	if counted != len(q.requests) || countedFailed != failed {
 		q.doubtAll("the record contradicts itself: it tells of %s, %s of which failed, and the generator counted %s and %s",
@@ -134,14 +141,17 @@ func (q *inquiry) doubtLoad(format string, args ...any) {
 
 func (q *inquiry) doubtGenerator() {
 	var worst time.Duration
-	late, veryLate, unsent := 0, 0, 0
+	late, veryLate, unsent, of := 0, 0, 0, 0
 	for _, r := range q.run {
-		worst = max(worst, lag(r))
-		if lag(r) > lateAfter {
-			late++
-		}
-		if lag(r) > veryLateAfter {
-			veryLate++
+		for _, one := range q.attemptsOf(r) {
+			of++
+			worst = max(worst, lag(one))
+			if lag(one) > lateAfter {
+				late++
+			}
+			if lag(one) > veryLateAfter {
+				veryLate++
+			}
 		}
 		if r.Error == record.NotSent {
 			unsent++
@@ -158,11 +168,11 @@ func (q *inquiry) doubtGenerator() {
 	if worst > mostLag {
 		q.doubtLoad("the generator was up to %s behind its schedule", lasting(worst))
 	}
-	if float64(late) > mostLate*float64(len(q.run)) {
-		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(late), wording.Count(len(q.run)), lasting(lateAfter))
+	if float64(late) > mostLate*float64(of) {
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(late), wording.Count(of), lasting(lateAfter))
 	}
-	if float64(veryLate) > mostVeryLate*float64(len(q.run)) {
-		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(veryLate), wording.Count(len(q.run)), lasting(veryLateAfter))
+	if float64(veryLate) > mostVeryLate*float64(of) {
+		q.doubtLoad("the generator took up %s of %s requests more than %s late", wording.Count(veryLate), wording.Count(of), lasting(veryLateAfter))
 	}
 }
 

@@ -17,7 +17,8 @@ type inquiry struct {
 	*record.Record
 	phases   []record.Phase
 	events   []*record.Event
-	requests []*record.Request // all, by scheduled time
+	attempts []*record.Request // all, by scheduled time
+	requests []*record.Request // what came of each in the end, by scheduled time of the first attempt
 	seconds  []*record.Second
 
 	window   span // that is judged
@@ -33,9 +34,11 @@ type inquiry struct {
 	history  *history
 	ways     *ways
 	rules    []rule
+	tries    map[*record.Request][]*record.Request // attempts of the requests that took several
 	suspects []*suspect
+	saved    []*record.Request // failed at the first attempt, and were answered well in the end
 	blames   map[*record.Request]blame
-	clients  map[int][]*suspect // those that got a connection, by scheduled time
+	clients  map[int][]*suspect // attempts that got a connection, by scheduled time
 
 	grave  []string // doubts about the record as a whole
 	behind []string // doubts about the load
@@ -66,7 +69,7 @@ func newInquiry(rec *record.Record) *inquiry {
 	}
 	q.slow = q.tooSlow()
 	q.history = newHistory(q.Header.Nodes, q.events)
-	q.ways = newWays(q.history, q.Flows, q.requests)
+	q.ways = newWays(q.history, q.Flows, q.attempts)
 	q.attribute()
 	q.doubtMeasure()
 	return q
@@ -107,12 +110,16 @@ func (q *inquiry) takeIn() {
 	for i := range q.Requests {
 		r := &q.Requests[i]
 		if sane(r.Scheduled, r.Taken, r.Waited, r.Sent, r.First, r.Done) {
-			q.requests = append(q.requests, r)
+			q.attempts = append(q.attempts, r)
 		}
 	}
-	slices.SortStableFunc(q.requests, func(a, b *record.Request) int {
+	bySchedule := func(a, b *record.Request) int {
 		return cmp.Or(cmp.Compare(a.Scheduled, b.Scheduled), cmp.Compare(a.ID, b.ID))
-	})
+	}
+	slices.SortStableFunc(q.attempts, bySchedule)
+	if q.requests, q.tries = record.Merge(q.attempts); len(q.tries) > 0 {
+		slices.SortStableFunc(q.requests, bySchedule)
+	}
 	for i := range q.Events {
 		e := &q.Events[i]
 		if sane(e.At, e.Seen) {
@@ -179,23 +186,49 @@ func (q *inquiry) interruption() string {
 	return ": " + q.End.Interrupted
 }
 
-// attribute finds the cause of every failed or slow request of the run.
+// attribute finds the cause of every failed or slow request of the run, and of
+// those that only a later attempt saved: from the causes of their attempts.
 func (q *inquiry) attribute() {
+	wrong := func(r *record.Request) bool { return r.Failed() || q.slow > 0 && r.Latency() > q.slow }
+	var attempts []*suspect
 	for _, r := range q.run {
-		if !r.Failed() && (q.slow <= 0 || r.Latency() <= q.slow) {
+		tries := q.tries[r]
+		if saved := len(tries) > 0 && tries[0].Failed() && !r.Failed(); saved {
+			q.saved = append(q.saved, r)
+		} else if !wrong(r) {
 			continue
 		}
-		s := q.ways.suspect(r)
-		q.suspects = append(q.suspects, s)
+		if len(tries) == 0 {
+			tries = []*record.Request{r}
+		}
+		for _, one := range tries {
+			if wrong(one) {
+				attempts = append(attempts, q.ways.suspect(one))
+			}
+		}
+		if wrong(r) {
+			q.suspects = append(q.suspects, &suspect{Request: r, failed: r.Failed()})
+		}
+	}
+	slices.SortStableFunc(attempts, func(a, b *suspect) int { return cmp.Compare(a.Scheduled, b.Scheduled) })
+	for _, s := range attempts {
 		if !s.waited {
-			q.clients[r.Client] = append(q.clients[r.Client], s)
+			q.clients[s.Client] = append(q.clients[s.Client], s)
 		}
 	}
 	for _, waited := range []bool{false, true} {
-		for _, s := range q.suspects {
+		for _, s := range attempts {
 			if s.waited == waited {
 				q.blames[s.Request] = q.explain(s)
 			}
+		}
+	}
+	for _, r := range q.saved {
+		q.blames[r] = q.blameAttempts(r)
+	}
+	for _, s := range q.suspects {
+		if len(q.tries[s.Request]) > 0 {
+			q.blames[s.Request] = q.blameAttempts(s.Request)
 		}
 	}
 }

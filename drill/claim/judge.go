@@ -27,13 +27,16 @@ func Judge(rec *record.Record) (*Verdict, error) {
 	v := &Verdict{
 		Drill: h.Drill, Twin: h.Twin, About: h.About, System: h.System, Region: h.Region, Local: h.Local, Mesh: h.Mesh, Started: h.Started,
 	}
+	if q.retries() {
+		v.Retry = h.Load.Retry
+	}
 	v.Requests = q.count()
 	v.Latency = quantiles(goodLatencies(q.judged))
 	v.Fault = q.times(v.Requests)
 	v.Budget = q.budget(v.Fault)
 	v.Writes = q.writes()
 	v.StaleReads, v.Stale = q.stale()
-	v.Attribution = q.attribution()
+	v.Attribution, v.Saved = q.attribution(), q.savedBy()
 	v.Claims = q.claims(v)
 	q.conclude(v)
 	v.Worst = q.worst()
@@ -77,8 +80,8 @@ func (q *inquiry) conclude(v *Verdict) {
 	case len(v.Claims) == 0:
 		v.Verdict, v.Because = Inconclusive, "nothing was promised, so nothing was proven"
 	default:
-		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed in the %s after the fault",
-			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), lasting(v.Requests.Window))
+		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed%s in the %s after the fault",
+			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), q.atFirst(v.Requests.FirstAttempt.Failed), lasting(v.Requests.Window))
 	}
 }
 
@@ -144,6 +147,7 @@ func (q *inquiry) count() Requests {
 	if c.Total > 0 {
 		c.Availability = float64(c.Total-c.Failed) / float64(c.Total)
 	}
+	q.countAttempts(&c)
 	return c
 }
 
@@ -173,37 +177,56 @@ func rank(sorted []time.Duration, perMille int) time.Duration {
 
 // attribution counts the causes of the run; the commonest first.
 func (q *inquiry) attribution() []Attribution {
-	byCause := map[string]*Attribution{}
-	gists := map[string][]string{} // of each cause, in order of appearance
-	first, times := map[[2]string]string{}, map[[2]string]int{}
+	t := newTally(q)
 	for _, s := range q.suspects {
-		b := q.blames[s.Request]
-		a := byCause[b.cause]
-		if a == nil {
-			a = &Attribution{Cause: b.cause, Text: meaning(b.cause)}
-			byCause[b.cause] = a
-		}
-		a.Count++
-		if s.failed {
+		if a := t.add(s.Request); s.failed {
 			a.Failed++
 		} else {
 			a.Slow++
 		}
-		key := [2]string{b.cause, b.gist}
-		if times[key]++; times[key] == 1 {
-			gists[b.cause] = append(gists[b.cause], b.gist)
-			first[key] = b.story
-		}
 	}
-	all := make([]Attribution, 0, len(byCause))
-	for cause, a := range byCause {
-		order := gists[cause]
-		slices.SortStableFunc(order, func(x, y string) int { return times[[2]string{cause, y}] - times[[2]string{cause, x}] })
+	return t.sorted()
+}
+
+// A tally counts causes and keeps a few stories of each.
+type tally struct {
+	*inquiry
+	causes map[string]*Attribution
+	gists  map[string][]string // of each cause, in order of appearance
+	first  map[[2]string]string
+	times  map[[2]string]int
+}
+
+func newTally(q *inquiry) *tally {
+	return &tally{inquiry: q, causes: map[string]*Attribution{}, gists: map[string][]string{}, first: map[[2]string]string{}, times: map[[2]string]int{}}
+}
+
+func (t *tally) add(r *record.Request) *Attribution {
+	b := t.blames[r]
+	a := t.causes[b.cause]
+	if a == nil {
+		a = &Attribution{Cause: b.cause, Text: meaning(b.cause)}
+		t.causes[b.cause] = a
+	}
+	a.Count++
+	key := [2]string{b.cause, b.gist}
+	if t.times[key]++; t.times[key] == 1 {
+		t.gists[b.cause] = append(t.gists[b.cause], b.gist)
+		t.first[key] = b.story
+	}
+	return a
+}
+
+func (t *tally) sorted() []Attribution {
+	all := make([]Attribution, 0, len(t.causes))
+	for cause, a := range t.causes {
+		order := t.gists[cause]
+		slices.SortStableFunc(order, func(x, y string) int { return t.times[[2]string{cause, y}] - t.times[[2]string{cause, x}] })
 		const most = 4
 		for _, gist := range order[:min(len(order), most)] {
 			key := [2]string{cause, gist}
-			story := first[key]
-			if n := times[key]; n > 1 {
+			story := t.first[key]
+			if n := t.times[key]; n > 1 {
 				story += fmt.Sprintf(" (and %s like it)", wording.Several(n-1, "request", "requests"))
 			}
 			a.Evidence = append(a.Evidence, story)
@@ -281,5 +304,9 @@ func (q *inquiry) worst() []Case {
 }
 
 func tell(r *record.Request) Case {
-	return Case{ID: r.ID, At: r.Scheduled, Op: r.Op, Latency: r.Latency(), Result: result(r), Pod: r.Pod, Node: r.Node}
+	c := Case{ID: r.ID, At: r.Scheduled, Op: r.Op, Latency: r.Latency(), Result: result(r), Pod: r.Pod, Node: r.Node}
+	if r.Retries > 0 {
+		c.Attempts = r.Retries + 1
+	}
+	return c
 }

@@ -73,6 +73,7 @@ func anyRecord(t *rapid.T) *record.Record {
 		}
 		rec.Requests = append(rec.Requests, r)
 	}
+	drawAttempts(t, rec)
 	for i := range 41 {
 		rec.Seconds = append(rec.Seconds, record.Second{At: time.Duration(i) * s, CPU: rapid.SampledFrom([]float64{0.2, 0.5, 0.96}).Draw(t, "cpu")})
 	}
@@ -81,6 +82,44 @@ func anyRecord(t *rapid.T) *record.Record {
 		rec.Flows = append(rec.Flows, record.Flow{Conn: fmt.Sprint("c", i), Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "flow")})
 	}
 	return rec
+}
+
+// drawAttempts has some of what failed tried again, and sometimes loses one of
+// those lines.
+func drawAttempts(t *rapid.T, rec *record.Record) {
+	most := rapid.SampledFrom([]int{1, 1, 2, 4}).Draw(t, "attempts")
+	if most == 1 {
+		return
+	}
+	rec.Header.Load.Retry = &record.Retry{Attempts: most, Timeout: s}
+	for i, n := 0, len(rec.Requests); i < n; i++ {
+		first := i
+		for at, retries := i, 1; retries < most && rec.Requests[at].Failed() && rec.Requests[at].Error != record.NotSent && rapid.Bool().Draw(t, "again"); retries++ {
+			before := &rec.Requests[at]
+			before.Again = true
+			r := *before
+			r.ID, r.Of, r.Retries, r.Again = fmt.Sprintf("%s.%d", rec.Requests[first].ID, retries), rec.Requests[first].ID, retries, false
+			r.Scheduled = before.Done + time.Duration(rapid.IntRange(0, 500).Draw(t, "wait"))*ms
+			r.Taken = r.Scheduled
+			r.Done = r.Taken + time.Duration(rapid.IntRange(1, 2000).Draw(t, "took again"))*ms
+			if rapid.Bool().Draw(t, "well") {
+				r.Error, r.Status, r.Sent, r.Pod = "", 200, r.Taken+ms, "p1"
+			}
+			if r.Write != nil {
+				write := *r.Write
+				write.Acknowledged = !r.Failed()
+				r.Write = &write
+			}
+			rec.Requests = append(rec.Requests, r)
+			at = len(rec.Requests) - 1
+		}
+	}
+	if n := len(rec.Requests); n > 0 && rapid.IntRange(0, 9).Draw(t, "one is lost") == 0 {
+		lost := rapid.IntRange(0, n-1).Draw(t, "lost")
+		if rec.Requests[lost].Of != "" { // a first one would leave others that belong to nothing
+			rec.Requests = slices.Delete(rec.Requests, lost, lost+1)
+		}
+	}
 }
 
 func mustJudge(t *rapid.T, rec *record.Record) *Verdict {
@@ -98,15 +137,15 @@ func TestAttributionAddsUp(t *testing.T) {
 		v := mustJudge(t, rec)
 		var total, bad, slow int
 		limit := slowBeyond(rec)
-		for _, r := range rec.Requests {
-			if r.Scheduled < rec.Phases[1].At {
+		for _, w := range wholes(rec) {
+			if w.due < rec.Phases[1].At {
 				continue
 			}
 			total++
 			switch {
-			case r.Error != "" || r.Status/100 != 2 && r.Status != 304:
+			case w.failed:
 				bad++
-			case limit > 0 && r.Done-r.Scheduled > limit:
+			case limit > 0 && w.took > limit:
 				slow++
 			}
 		}
@@ -132,12 +171,12 @@ func TestAttributionAddsUp(t *testing.T) {
 func slowBeyond(rec *record.Record) time.Duration {
 	p, inject := rec.Header.Promise, rec.Phases[2].At
 	good, over := 0, 0
-	for _, r := range rec.Requests {
-		if r.Failed() || r.Scheduled < inject || r.Scheduled >= inject+rec.Header.Window.Length {
+	for _, w := range wholes(rec) {
+		if w.failed || w.due < inject || w.due >= inject+rec.Header.Window.Length {
 			continue
 		}
 		good++
-		if r.Latency() > p.P99 {
+		if w.took > p.P99 {
 			over++
 		}
 	}
@@ -189,8 +228,8 @@ func TestWindow(t *testing.T) {
 		end := inject + rec.Header.Window.Length
 		v := mustJudge(t, rec)
 		want := 0
-		for _, r := range rec.Requests {
-			if r.Scheduled >= inject && r.Scheduled < end {
+		for _, w := range wholes(rec) {
+			if w.due >= inject && w.due < end {
 				want++
 			}
 		}

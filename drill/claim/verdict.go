@@ -9,6 +9,12 @@
 // read. It was slow if it was answered well, but over Promise.Slow, or over a promised
 // percentile that is less and was not kept.
 //
+// Where clients try again, a request is all its attempts: it ended as the last one
+// did, and its latency is from when the first was due. What first attempts came to
+// is counted beside that, never in its place. A request was answered, for the claim
+// of that name, as soon as any attempt got any answer. Writes and stale reads are
+// held against each attempt.
+//
 // Availability, percentiles, answer, recovery and capacity are over the window:
 // from the beginning of the fault, so long as Window.Length, and not a moment
 // more. Failed, the attribution and the worst cases are over the run: from the end
@@ -24,7 +30,8 @@
 // # The verdict
 //
 // It is inconclusive, whatever the claims say, if the record is no evidence: it is
-// cut off, has no end or contradicts itself (a request is told twice, or the generator counted others),
+// cut off, has no end or contradicts itself (a request is told twice, the generator
+// counted others, attempts do not fit together, or there are more than was declared),
 // the fault never began, no request was
 // due in the window, or the load ended before the window.
 //
@@ -80,6 +87,12 @@
 //	                  by its own result
 //	unattributed      anything else
 //
+// Of a request that took several attempts each failed one has a cause. The request
+// has the cause that most of them share, the earliest of those if there are several;
+// machine and generator only if there is no other. That is so too if it was answered
+// well and is slow. What failed at the first attempt and was answered well in the end
+// is counted by cause in a table of its own.
+//
 // A pod or node is known from the answer, from the answer before on the same
 // connection, or from what the load balancer remembers. A connection that was not
 // made has none of these; it is held against all that the load balancer thought up
@@ -95,7 +108,11 @@
 // until some replica did again. Other clocks add nothing.
 package claim
 
-import "time"
+import (
+	"time"
+
+	"github.com/nines-ha/nines/record"
+)
 
 // Outcome is what a verdict comes to.
 type Outcome string
@@ -139,6 +156,7 @@ type Verdict struct {
 	Mesh    bool      `json:"mesh"`
 	Started time.Time `json:"started"`
 
+	Retry       *record.Retry `json:"retry,omitempty"` // what clients did about failures; none: nothing
 	Claims      []Claim       `json:"claims"`
 	Requests    Requests      `json:"requests"`
 	Latency     Latency       `json:"latency"`
@@ -149,6 +167,7 @@ type Verdict struct {
 	Stale       []Case        `json:"stale,omitempty"` // reads, a few
 	StaleReads  int           `json:"staleReads"`
 	Attribution []Attribution `json:"attribution"`
+	Saved       []Saved       `json:"saved,omitempty"`
 	Doubts      []string      `json:"doubts,omitempty"` // why it is inconclusive, or would be
 	Fixes       []Fix         `json:"fixes,omitempty"`
 	Clocks      []Clock       `json:"clocks,omitempty"`
@@ -175,6 +194,23 @@ type Requests struct {
 	Run          int           `json:"run"`
 	RunFailed    int           `json:"runFailed"`
 	RunSlow      int           `json:"runSlow"`
+
+	// Where clients try again, all above is about what came of a request in the end,
+	// and this about the attempts that it took. Otherwise it is left out.
+	Attempts      int          `json:"attempts,omitempty"`      // of the window's requests
+	Amplification float64      `json:"amplification,omitempty"` // attempts for a request
+	FirstAttempt  FirstAttempt `json:"firstAttempt,omitzero"`
+}
+
+// FirstAttempt is what would have come of requests if nothing were tried again,
+// in the window and in the whole run. Saved of those that failed were answered well
+// in the end; the others failed in the end too.
+type FirstAttempt struct {
+	Failed       int     `json:"failed"`
+	Saved        int     `json:"saved"`
+	Availability float64 `json:"availability"`
+	RunFailed    int     `json:"runFailed"`
+	RunSaved     int     `json:"runSaved"`
 }
 
 // Latency is of the requests of the window that were answered well, from their
@@ -189,15 +225,16 @@ type Latency struct {
 
 // A Case is one request, told.
 type Case struct {
-	ID      string        `json:"id"`
-	At      time.Duration `json:"at"` // scheduled
-	Op      string        `json:"op"`
-	Latency time.Duration `json:"latency"`
-	Result  string        `json:"result"` // "503", "connect-timeout"
-	Pod     string        `json:"pod,omitempty"`
-	Node    string        `json:"node,omitempty"`
-	Cause   string        `json:"cause,omitempty"`
-	Story   string        `json:"story,omitempty"` // the evidence, in words
+	ID       string        `json:"id"`
+	At       time.Duration `json:"at"` // scheduled
+	Op       string        `json:"op"`
+	Latency  time.Duration `json:"latency"`
+	Result   string        `json:"result"`             // "503", "connect-timeout"
+	Attempts int           `json:"attempts,omitempty"` // if there were several; the rest is of the last one
+	Pod      string        `json:"pod,omitempty"`
+	Node     string        `json:"node,omitempty"`
+	Cause    string        `json:"cause,omitempty"`
+	Story    string        `json:"story,omitempty"` // the evidence, in words
 }
 
 // Times of the fault; -1 where it did not come to that.
@@ -239,6 +276,16 @@ type Attribution struct {
 	Failed   int      `json:"failed"`
 	Slow     int      `json:"slow"`
 	Evidence []string `json:"evidence"` // a few, as the record shows them
+}
+
+// Saved is how many requests failed at the first attempt for one cause and were
+// answered well in the end. The counts of all of them add up to
+// Requests.FirstAttempt.RunSaved.
+type Saved struct {
+	Cause    string   `json:"cause"`
+	Text     string   `json:"text"`
+	Count    int      `json:"count"`
+	Evidence []string `json:"evidence"`
 }
 
 // A Fix is a change that would have prevented it.

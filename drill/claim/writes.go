@@ -30,7 +30,7 @@ func (q *inquiry) writes() Writes {
 	w := Writes{Checked: q.End != nil && q.End.ReadBack}
 	all := map[version]*writing{}
 	var order []*writing
-	for _, r := range q.requests {
+	for _, r := range q.attempts {
 		if r.Write == nil || r.Sent == 0 && !r.Write.Acknowledged {
 			continue
 		}
@@ -121,7 +121,7 @@ func (q *inquiry) stale() (int, []Case) {
 		by     *record.Request
 	}
 	writes := map[string][]acknowledged{}
-	for _, r := range q.requests {
+	for _, r := range q.attempts {
 		if r.Write != nil && r.Write.Acknowledged {
 			writes[r.Write.Entity] = append(writes[r.Write.Entity], acknowledged{r.Done, r.Write.Version, r})
 		}
@@ -136,7 +136,7 @@ func (q *inquiry) stale() (int, []Case) {
 	}
 	n := 0
 	var cases []Case
-	for _, r := range q.requests {
+	for _, r := range q.attempts {
 		if r.Read == nil || r.Sent == 0 || r.Failed() && r.Status != 404 {
 			continue
 		}

@@ -30,6 +30,7 @@ type account struct {
 	answered  atomic.Int64
 	failed    atomic.Int64
 	notSent   atomic.Int64
+	retried   atomic.Int64
 	worst     time.Duration // lag of the whole run
 }
 
@@ -41,7 +42,7 @@ type item struct {
 
 func newAccount(c *Config) *account {
 	a := &account{tell: c.Tell, second: c.Second, most: int64(c.untoldLimit()), room: make(chan struct{}, 1)}
-	a.items = make(chan item, c.untoldLimit()+c.flightLimit()+secondsAhead)
+	a.items = make(chan item, c.untoldLimit()+c.flightLimit()*max(c.Retry.Attempts, 1)+secondsAhead)
 	a.due.Store(noneDue)
 	return a
 }
@@ -79,6 +80,11 @@ func (a *account) done(told *record.Request) {
 		a.answered.Add(1)
 	}
 	a.inFlight.Add(-1)
+	a.attempted(told)
+}
+
+// attempted is of an attempt that is over, whatever becomes of its request.
+func (a *account) attempted(told *record.Request) {
 	a.untold.Add(1)
 	a.items <- item{request: told}
 }
@@ -124,7 +130,7 @@ func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machin
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	began := now()
-	var before [3]int64
+	var before [4]int64
 	for ended := false; !ended; {
 		select {
 		case <-ticker.C:
@@ -135,9 +141,10 @@ func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machin
 		lag := time.Duration(max(a.lag.Swap(0), int64(at)-a.due.Load(), 0))
 		a.worst = max(a.worst, lag)
 		busy, waiting := machine.look(time.Now())
-		counts := [3]int64{a.scheduled.Load(), a.answered.Load(), a.failed.Load() + a.notSent.Load()}
+		counts := [4]int64{a.scheduled.Load(), a.answered.Load(), a.failed.Load() + a.notSent.Load(), a.retried.Load()}
 		s := record.Second{
 			At: began, Scheduled: int(counts[0] - before[0]), Answered: int(counts[1] - before[1]), Failed: int(counts[2] - before[2]),
+			Retried:  int(counts[3] - before[3]),
 			InFlight: int(a.inFlight.Load()), Lag: lag, CPU: busy, Steal: waiting,
 		}
 		before = counts
@@ -149,7 +156,7 @@ func (a *account) seconds(stop <-chan struct{}, now func() time.Duration, machin
 			if ended || at-began < time.Second/2 {
 				break
 			}
-			s.At, s.Scheduled, s.Answered, s.Failed = began, 0, 0, 0
+			s.At, s.Scheduled, s.Answered, s.Failed, s.Retried = began, 0, 0, 0, 0
 		}
 	}
 }

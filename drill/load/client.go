@@ -44,7 +44,13 @@ func (c *client) take(x *exchange) (conn *connection, place bool) {
 		c.open++
 		return nil, true
 	}
-	if c.waiting = append(c.waiting, x); len(c.waiting) == 1 {
+	// The deadline of a last attempt can be nearer than those of requests that wait
+	// for longer; all others come in order.
+	at := len(c.waiting)
+	for at > 0 && x.deadline.Before(c.waiting[at-1].deadline) {
+		at--
+	}
+	if c.waiting = slices.Insert(c.waiting, at, x); at == 0 {
 		c.late.Reset(time.Until(x.deadline))
 	}
 	return nil, false

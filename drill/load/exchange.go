@@ -10,11 +10,13 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-// An exchange is a request on its way. It belongs to one goroutine at a time.
+// An exchange is an attempt on its way. It belongs to one goroutine at a time.
 type exchange struct {
 	told     record.Request
 	asked    *Request
-	deadline time.Time
+	deadline time.Time     // of this attempt
+	after    time.Duration // the answer asks not to come back before
+	earlier  *earlier      // nil: it is the first attempt
 }
 
 // start sends a request as soon as there is a connection for it. It does not
@@ -194,6 +196,7 @@ func (r *run) understand(c *client, conn *connection, x *exchange) {
 	told.Version = keep(&conn.version, header.Peek("X-Served-By-Version"))
 	if told.Status >= 400 {
 		told.Detail = explain(string(header.ContentType()), body)
+		x.after = retryAfter(header.Peek("Retry-After"), time.Now)
 	}
 	c.traffic.Lock()
 	r.Traffic.Answered(c.number, x.asked, told.Status, body, told)
@@ -214,6 +217,9 @@ func (r *run) compose(conn *connection, x *exchange) {
 	header.SetHost(r.Host)
 	header.SetUserAgent("nines")
 	header.Set("X-Request-Id", x.told.ID)
+	if r.Retry.Attempts > 1 && asked.Idempotent && asked.Write != nil {
+		header.Set("Idempotency-Key", x.first())
+	}
 	if asked.Type != "" {
 		header.SetContentType(asked.Type)
 	}

@@ -1,8 +1,9 @@
 // Package load sends requests on a schedule of its own, as many clients would,
 // and tells about every one of them. Call Run. It is an open loop: a request is
 // due when it is due, however slow the answers are, and its latency counts from
-// then. It retries nothing, follows no redirect, judges nothing, and knows no
-// API: what is sent and what an answer means is the Traffic's.
+// then. What failed is tried again as Config.Retry says, and by nothing else. It
+// follows no redirect, judges nothing, and knows no API: what is sent, what an
+// answer means and what may be sent twice is the Traffic's.
 package load
 
 import (
@@ -22,8 +23,9 @@ type Config struct {
 	Dial     func(ctx context.Context, client int) (net.Conn, error)
 	Clients  int           // a population; each has connections of its own
 	Schedule Schedule      // when requests are due
-	Deadline time.Duration // of a request, from its scheduled time
+	Deadline time.Duration // of a request with all its attempts, from its scheduled time
 	Connect  time.Duration // a connection attempt is given up after this
+	Retry    Retry         // what clients do about what failed; zero: nothing
 	// Connections is how many a client opens at most. 0: so many that its share of
 	// the rate can be in flight for a whole deadline, and four at least.
 	Connections int
@@ -31,7 +33,7 @@ type Config struct {
 	Seed        uint64
 	Started     time.Time // instants are told relative to it
 
-	// Tell hears of each request soon after it is done, from one goroutine, and may
+	// Tell hears of each attempt soon after it is done, from one goroutine, and may
 	// keep it. When it is slower than the load, requests are taken up late: none is
 	// lost, and the lag shows. Second is called once a second from the same
 	// goroutine; it may be nil.
@@ -60,6 +62,9 @@ type Request struct {
 	Body   []byte
 	Write  *record.Write
 	Entity string // of a read
+	// Idempotent says that to send it twice does no harm, so that it may be tried
+	// again. A retry is the same request to the byte but for its X-Request-Id.
+	Idempotent bool
 }
 
 // Arrivals is how requests are spread over time.
@@ -71,11 +76,12 @@ const (
 )
 
 // A Summary counts what was done. Answered, Failed and NotSent add up to
-// Scheduled.
+// Scheduled: they are about what came of a request in the end.
 type Summary struct {
 	Scheduled int
 	Answered  int           // well: see record.Request.Failed
 	Failed    int           // sent or tried, but not so answered
+	Retried   int           // attempts besides the first ones
 	NotSent   int           // by the generator's own fault
 	Lag       time.Duration // the worst Taken - Scheduled
 	Opened    int           // connections that were established
@@ -117,6 +123,9 @@ func (c *Config) check() error {
 		return errors.New("load needs the time that instants are relative to")
 	case c.Connections < 0:
 		return fmt.Errorf("%d connections a client: set 0 to have it derived", c.Connections)
+	}
+	if err := c.Retry.check(); err != nil {
+		return err
 	}
 	return c.Schedule.check()
 }

@@ -92,7 +92,7 @@ func (r *run) carryOut(ctx context.Context, pace pace) (Summary, error) {
 	r.listening.Wait()
 	return Summary{
 		Scheduled: int(r.scheduled.Load()), Answered: int(r.answered.Load()), Failed: int(r.failed.Load()), NotSent: int(r.notSent.Load()),
-		Lag: r.worst, Opened: int(r.opened.Load()), Stale: stale,
+		Retried: int(r.retried.Load()), Lag: r.worst, Opened: int(r.opened.Load()), Stale: stale,
 	}, err
 }
 
@@ -130,10 +130,8 @@ func (r *run) dispatch(ctx context.Context, pace pace) error {
 }
 
 func (r *run) takeUp(number uint64, c *client, due time.Duration) {
-	x := &exchange{
-		told:     record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now()},
-		deadline: r.origin.Add(due + r.Deadline - r.offset),
-	}
+	x := &exchange{told: record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now()}}
+	x.deadline = r.until(x, due)
 	lag := x.told.Taken - due
 	r.taken(lag)
 	r.sending.Add(1)
@@ -185,8 +183,12 @@ func (r *run) fail(x *exchange, class record.Class, why string) {
 	r.finish(x)
 }
 
-// finish is the end of a request: nothing of it is touched after.
+// finish is the end of an attempt, and of its request if there is to be no other:
+// nothing of it is touched after.
 func (r *run) finish(x *exchange) {
+	if r.Retry.Attempts > 1 && r.tryAgain(x) {
+		return
+	}
 	r.spare.Put(x.asked)
 	r.done(&x.told)
 	r.sending.Done()

@@ -49,6 +49,13 @@ func NewComparison(a, b *claim.Verdict) Comparison {
 		c.words("claim", name, judged(a.Claims, name), judged(b.Claims, name))
 	}
 	c.number("available", answered(a.Requests), answered(b.Requests), b.Requests.Availability-a.Requests.Availability)
+	if triesAgain(a) || triesAgain(b) {
+		failedA, availableA := atFirst(a)
+		failedB, availableB := atFirst(b)
+		c.number("available at the first attempt", answeredAtFirst(a), answeredAtFirst(b), availableB-availableA)
+		c.count("failed at the first attempt", failedA, failedB)
+		c.count("saved by a retry", a.Requests.FirstAttempt.Saved, b.Requests.FirstAttempt.Saved)
+	}
 	c.count("requests", a.Requests.Total, b.Requests.Total)
 	c.count("failed", a.Requests.Failed, b.Requests.Failed)
 	c.count("slow", a.Requests.Slow, b.Requests.Slow)
@@ -72,6 +79,15 @@ func NewComparison(a, b *claim.Verdict) Comparison {
 	return c
 }
 
+// atFirst is what came of first attempts, which are all there are where nobody
+// tries again.
+func atFirst(v *claim.Verdict) (failed int, availability float64) {
+	if triesAgain(v) {
+		return v.Requests.FirstAttempt.Failed, v.Requests.FirstAttempt.Availability
+	}
+	return v.Requests.Failed, v.Requests.Availability
+}
+
 func side(v *claim.Verdict) Side {
 	return Side{Drill: v.Drill, Twin: v.Twin, System: v.System, Region: v.Region, Mesh: v.Mesh, Started: v.Started, Verdict: v.Verdict}
 }
@@ -88,6 +104,9 @@ func apart(a, b *claim.Verdict) []string {
 		if of.a != of.b {
 			all = append(all, fmt.Sprintf("different %s: %s and %s", of.name, clean(of.a), clean(of.b)))
 		}
+	}
+	if triesAgain(a) != triesAgain(b) {
+		all = append(all, "the clients of one try again, those of the other do not")
 	}
 	if a.Local != b.Local {
 		all = append(all, "one is of a local ground, the other is not")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,12 @@ func numbers(v *claim.Verdict) []number {
 		{"Failed", wording.Count(r.Failed), fmt.Sprintf("%s in the whole run of %s", wording.Count(r.RunFailed), wording.Count(r.Run))},
 		{"Slow", wording.Count(r.Slow), wording.Count(r.RunSlow) + " in the whole run"},
 		{"p99", quantile(l, l.P99), fmt.Sprintf("p50 %s · p95 %s · p99.9 %s · max %s", quantile(l, l.P50), quantile(l, l.P95), quantile(l, l.P999), quantile(l, l.Max))},
+	}
+	if triesAgain(v) {
+		f := r.FirstAttempt
+		all = slices.Insert(all, 1,
+			number{"Available at the first attempt", answeredAtFirst(v), fmt.Sprintf("%s failed, %s of them saved by a retry", wording.Count(f.Failed), wording.Count(f.Saved))},
+			number{"Attempts a request", amplified(r), policyWords(v)})
 	}
 	if t := v.Fault; t.At >= 0 {
 		recovered, restored := "until the last request that it cost was over", ""

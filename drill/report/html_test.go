@@ -115,6 +115,9 @@ func TestHTMLWithoutRecordOrTime(t *testing.T) {
 // What is drawn as failed or slow is what the verdict counts so.
 func TestPointsAgreeWithTheVerdict(t *testing.T) {
 	rec := account()
+	rec.Header.Load.Retry = &record.Retry{Attempts: 2}
+	rec.Requests[3].Again = true
+	rec.Requests = append(rec.Requests, record.Request{ID: "d.1", Of: "d", Retries: 1, Scheduled: 25 * second, Taken: 25 * second, Done: 26 * second, Status: 200})
 	v, err := claim.Judge(rec)
 	if err != nil {
 		t.Fatal(err)

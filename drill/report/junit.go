@@ -149,6 +149,9 @@ func troubles(v *claim.Verdict) string {
 			lines = append(lines, fmt.Sprintf("%s: %s: promised %s, got %s", clean(string(c.Outcome)), clean(c.Name), clean(c.Want), clean(c.Got)))
 		}
 	}
+	if triesAgain(v) {
+		lines = append(lines, attemptsWords(v))
+	}
 	for _, a := range v.Attribution {
 		lines = append(lines, fmt.Sprintf("%s: %s: %s", wording.Count(a.Count), clean(a.Cause), clean(a.Text)))
 		for _, e := range a.Evidence {

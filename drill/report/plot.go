@@ -120,26 +120,30 @@ func newPlotBuckets(v *claim.Verdict) plotBuckets {
 	return b
 }
 
-// newPlotPoints takes every so manieth request where there are too many of a
+// newPlotPoints shows what came of each request in the end. It takes every so manieth request where there are too many of a
 // kind.
 func newPlotPoints(v *claim.Verdict, rec *record.Record, slow time.Duration) plotPoints {
-	kinds := make([]int8, len(rec.Requests))
-	var total [3]int
+	requests := make([]*record.Request, len(rec.Requests))
 	for i := range rec.Requests {
-		kinds[i] = int8(kind(&rec.Requests[i], slow))
+		requests[i] = &rec.Requests[i]
+	}
+	requests, _ = record.Merge(requests)
+	kinds := make([]int8, len(requests))
+	var total [3]int
+	for i, r := range requests {
+		kinds[i] = int8(kind(r, slow))
 		total[kinds[i]]++
 	}
 	most := [3]int{mostGood, mostTrouble, mostTrouble}
 	p := plotPoints{At: []float64{}, MS: []float64{}, Kind: []int{}, of: len(kinds)}
 	var seen [3]int
-	for i := range rec.Requests {
+	for i, r := range requests {
 		k := kinds[i]
 		stride := max((total[k]+most[k]-1)/most[k], 1)
 		seen[k]++
 		if (seen[k]-1)%stride != 0 {
 			continue
 		}
-		r := &rec.Requests[i]
 		p.At = append(p.At, fromFault(v, r.Scheduled))
 		p.MS = append(p.MS, max(milliseconds(r.Latency()), 0.01)) // the scale is a logarithm
 		p.Kind = append(p.Kind, int(k))

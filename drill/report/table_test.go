@@ -15,6 +15,11 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "table.txt", b.String())
+	b.Reset()
+	if err := Table(&b, []*claim.Verdict{held(), retried(), inconclusive()}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "table-retried.txt", b.String())
 }
 
 func TestJUnit(t *testing.T) {
@@ -76,6 +81,11 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "compare.json", string(text)+"\n")
+	b.Reset()
+	if err := Compare(&b, refuted(), retried()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compare-retried.txt", b.String())
 }
 
 func TestCompareWithItself(t *testing.T) {

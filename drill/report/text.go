@@ -118,6 +118,9 @@ func (p page) row(word, text string, most int) []string {
 
 func (p page) numbers(v *claim.Verdict) []string {
 	lines := p.row("requests", requestsWords(v.Requests), 2)
+	if triesAgain(v) {
+		lines = append(lines, p.row("attempts", attemptsWords(v), 2)...)
+	}
 	lines = append(lines, p.row("latency", latencyWords(v.Latency), 1)...)
 	if worst := worstWords(v.Worst); worst != "" {
 		lines = append(lines, p.row("worst", worst, 1)...)
@@ -153,7 +156,11 @@ func worstWords(worst []claim.Case) string {
 	const most = 3
 	var words []string
 	for _, c := range worst[:min(len(worst), most)] {
-		words = append(words, fmt.Sprintf("%s %s %s", clean(c.ID), lasting(c.Latency), clean(c.Result)))
+		word := fmt.Sprintf("%s %s %s", clean(c.ID), lasting(c.Latency), clean(c.Result))
+		if c.Attempts > 1 {
+			word += fmt.Sprintf(" at attempt %d", c.Attempts)
+		}
+		words = append(words, word)
 	}
 	return strings.Join(words, " · ")
 }

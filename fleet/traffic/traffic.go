@@ -147,6 +147,8 @@ func (t *Traffic) Next(client int, out *load.Request) {
 	v := &t.vehicles[client]
 	now := time.Now()
 	dice := v.random.Float64()
+	// A write too: the service keeps the first value for a vehicle, time and signal.
+	out.Idempotent = true
 	switch {
 	case dice < t.mix.Write || !v.known:
 		v.report(now, out)
