@@ -23,6 +23,7 @@ type drillFlags struct {
 	arrivals  string
 	clients   int
 	deadline  time.Duration
+	declared  load.Retry // of the description
 	attempts  int
 	timeout   time.Duration // of one attempt
 	backoff   string
@@ -48,10 +49,10 @@ func (f *drillFlags) add(cmd *cobra.Command) {
 	set.Float64SliceVar(&f.steps, "steps", nil, "`rates` of equal parts of the judged window, such as 100,400,100 (default: --rate all along)")
 	set.StringVar(&f.arrivals, "arrivals", string(load.Poisson), "how requests are spread: poisson or constant")
 	set.IntVar(&f.clients, "clients", 200, "vehicles that send; each has connections of its own")
-	set.DurationVar(&f.deadline, "deadline", 5*time.Second, "when a client gives a request up, with all its attempts")
-	set.IntVar(&f.attempts, "attempts", 0, "how often a client sends a request at most until it is answered well; 1: once")
+	set.DurationVar(&f.deadline, "deadline", 0, "when a client gives a request up, with all its attempts (default: clients.deadline)")
+	set.IntVar(&f.attempts, "attempts", 0, "how often a client sends a request at most until it is answered well; 1: once (default: clients.attempts)")
 	set.DurationVar(&f.timeout, "attempt-timeout", 0, "when a client gives one attempt up (default: 1s if there are several)")
-	set.StringVar(&f.backoff, "backoff", "", "how long a client waits between two attempts, at random: `MIN..MAX` (default: 200ms..2s)")
+	set.StringVar(&f.backoff, "backoff", "", "how long a client waits between two attempts, at random: `MIN..MAX` (default: clients.backoff)")
 	set.DurationVar(&f.window, "window", 0, "judge so long from the fault on (default: the drill's own)")
 	set.DurationVar(&f.steady, "steady", 8*time.Second, "load before the fault")
 	set.StringVar(&f.telemetry, "telemetry", "", "send the rows of this `file` (see nines replay); generated if not given")

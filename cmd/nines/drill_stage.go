@@ -58,6 +58,10 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.declare(sys.Clients)
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	if err := f.writable(); err != nil {
 		return nil, err
 	}
@@ -103,59 +107,64 @@ func (f *drillFlags) check() error {
 		return errors.New("--steps are at most 100 rates, each above 0 and at most 20000 a second")
 	case f.clients < 1 || f.clients > 20000:
 		return errors.New("--clients is 1 to 20000")
-	case f.deadline < 10*time.Millisecond || f.deadline > time.Minute:
-		return errors.New("--deadline is 10ms to 1m")
+	case f.deadline != 0 && f.deadline < 10*time.Millisecond || f.deadline > 10*time.Minute:
+		return errors.New("--deadline is 10ms to 10m")
 	case f.highest() > traffic.PerVehicle*float64(f.clients):
 		return fmt.Errorf("%g requests a second are more than %d vehicles send, %d a second each: raise --clients to %.0f at least", f.highest(), f.clients, traffic.PerVehicle, math.Ceil(f.highest()/traffic.PerVehicle))
 	case f.window < 0 || f.window > time.Hour:
 		return errors.New("--window is 0 (the drill's own) to 1h")
 	case f.attempts < 0 || f.attempts > mostAttempts:
 		return fmt.Errorf("--attempts is 1 to %d", mostAttempts)
-	case f.timeout < 0 || f.timeout > 0 && f.timeout < 10*time.Millisecond || f.timeout > f.deadline:
+	case f.timeout < 0 || f.timeout > 0 && f.timeout < 10*time.Millisecond || f.deadline > 0 && f.timeout > f.deadline:
 		return errors.New("--attempt-timeout is 10ms to --deadline")
-	case f.highest()*float64(max(f.attempts, 1))*(max(f.window, 90*time.Second)+f.steady+time.Minute).Seconds() > record.MaxRequests:
+	case f.highest()*float64(max(f.attempts, f.declared.Attempts, 1))*(max(f.window, 90*time.Second)+f.steady+time.Minute).Seconds() > record.MaxRequests:
 		return fmt.Errorf("that may be more than the %d requests that a record holds: lower --rate, --attempts, --window or --steady", record.MaxRequests)
 	case f.steady < time.Second || f.steady > time.Hour:
 		return errors.New("--steady is 1s to 1h")
 	case f.arrivals != string(load.Poisson) && f.arrivals != string(load.Constant):
 		return fmt.Errorf("--arrivals is %s or %s", load.Poisson, load.Constant)
 	}
-	_, err := f.retry(load.Retry{})
+	_, err := f.retry()
 	return err
+}
+
+// declare takes what the description says of clients, for what no flag says.
+func (f *drillFlags) declare(c system.Clients) {
+	if f.deadline == 0 {
+		f.deadline = c.Deadline
+	}
+	f.declared = load.Retry{Attempts: c.Attempts, Timeout: min(c.Timeout, f.deadline), BackoffMin: c.Backoff.Min, BackoffMax: c.Backoff.Max}
 }
 
 const mostAttempts = 10
 
 // retry is what clients do about failures: what is declared, and what flags say in
 // its place. With --attempts 1 they do nothing, whatever is declared.
-func (f *drillFlags) retry(declared load.Retry) (load.Retry, error) {
+func (f *drillFlags) retry() (load.Retry, error) {
 	low, high, err := f.pause()
 	if err != nil {
-		return declared, err
+		return load.Retry{}, err
 	}
-	p := declared
+	p := f.declared
 	if f.attempts > 0 {
 		p.Attempts = f.attempts
 	}
 	if p.Attempts < 2 {
 		return load.Retry{Timeout: f.timeout}, nil
 	}
-	if p.Timeout == 0 {
-		p.Timeout = min(time.Second, f.deadline)
-	}
 	if f.timeout > 0 {
 		p.Timeout = f.timeout
 	}
-	if p.BackoffMax == 0 || f.backoff != "" {
+	if f.backoff != "" {
 		p.BackoffMin, p.BackoffMax = low, high
 	}
 	return p, nil
 }
 
-// pause is --backoff, or what it is without a value.
+// pause is --backoff, if it is given.
 func (f *drillFlags) pause() (low, high time.Duration, err error) {
 	if f.backoff == "" {
-		return 200 * time.Millisecond, 2 * time.Second, nil
+		return 0, 0, nil
 	}
 	from, to, _ := strings.Cut(f.backoff, "..")
 	low, err = time.ParseDuration(from)
@@ -331,9 +340,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	if f.window > 0 {
 		d.Window = f.window
 	}
-	// WIRING: what nines.yaml declares of its clients goes in here, in place of the
-	// empty policy, as soon as the description has it.
-	policy, err := f.retry(load.Retry{})
+	policy, err := f.retry()
 	if err != nil {
 		return drill.Plan{}, err
 	}

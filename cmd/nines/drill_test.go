@@ -10,7 +10,6 @@ import (
 // Flags say it in place of what is declared, one by one.
 func TestDrillRetry(t *testing.T) {
 	const ms = time.Millisecond
-	usual := load.Retry{Attempts: 3, Timeout: time.Second, BackoffMin: 200 * ms, BackoffMax: 2 * time.Second}
 	declared := load.Retry{Attempts: 4, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms}
 	for name, test := range map[string]struct {
 		flags    drillFlags
@@ -19,7 +18,6 @@ func TestDrillRetry(t *testing.T) {
 		refused  bool
 	}{
 		"nothing":           {},
-		"attempts":          {flags: drillFlags{attempts: 3}, want: usual},
 		"declared":          {declared: declared, want: declared},
 		"none in its place": {flags: drillFlags{attempts: 1}, declared: declared},
 		"a timeout alone":   {flags: drillFlags{timeout: 2 * time.Second}, want: load.Retry{Timeout: 2 * time.Second}},
@@ -37,7 +35,8 @@ func TestDrillRetry(t *testing.T) {
 		"no duration": {flags: drillFlags{backoff: "1..2"}, refused: true},
 	} {
 		test.flags.deadline = 5 * time.Second
-		got, err := test.flags.retry(test.declared)
+		test.flags.declared = test.declared
+		got, err := test.flags.retry()
 		if test.refused != (err != nil) || err == nil && got != test.want {
 			t.Errorf("%s: %+v, %v, want %+v", name, got, err, test.want)
 		}
