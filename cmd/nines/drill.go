@@ -51,7 +51,7 @@ func (f *drillFlags) add(cmd *cobra.Command) {
 	set.IntVar(&f.clients, "clients", 200, "vehicles that send; each has connections of its own")
 	set.DurationVar(&f.deadline, "deadline", 0, "when a client gives a request up, with all its attempts (default: clients.deadline)")
 	set.IntVar(&f.attempts, "attempts", 0, "how often a client sends a request at most until it is answered well; 1: once (default: clients.attempts)")
-	set.DurationVar(&f.timeout, "attempt-timeout", 0, "when a client gives one attempt up (default: 1s if there are several)")
+	set.DurationVar(&f.timeout, "attempt-timeout", 0, "when a client gives one attempt up (default: clients.timeout)")
 	set.StringVar(&f.backoff, "backoff", "", "how long a client waits between two attempts, at random: `MIN..MAX` (default: clients.backoff)")
 	set.DurationVar(&f.window, "window", 0, "judge so long from the fault on (default: the drill's own)")
 	set.DurationVar(&f.steady, "steady", 8*time.Second, "load before the fault")
