@@ -25,6 +25,7 @@ type body struct {
 	Stored   []Stored
 	End      End
 	Service  Service
+	Gateway  *Gateway
 	Nodes    []Node
 	Load     Load
 	Promise  Promise
@@ -39,7 +40,7 @@ func (b *body) record() *Record {
 	return &Record{
 		Header: &Header{
 			Version: Version, Drill: b.Drill, Started: time.UnixMicro(b.Started % 1e16).UTC(), Seed: b.Seed,
-			Service: b.Service, Nodes: b.Nodes, Load: b.Load, Promise: b.Promise, Clocks: b.Clocks,
+			Service: b.Service, Gateway: b.Gateway, Nodes: b.Nodes, Load: b.Load, Promise: b.Promise, Clocks: b.Clocks,
 		},
 		Phases: b.Phases, Requests: b.Requests, Events: b.Events, Flows: b.Flows, Seconds: b.Seconds, Stored: b.Stored, End: &b.End,
 	}

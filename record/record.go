@@ -42,6 +42,7 @@ type Header struct {
 	Seed    uint64    `json:"seed"`
 
 	Service Service  `json:"service"`
+	Gateway *Gateway `json:"gateway,omitempty"` // the way in, where the mesh has one
 	Nodes   []Node   `json:"nodes"`
 	Stores  []string `json:"stores,omitempty"`
 	Load    Load     `json:"load"`
@@ -58,6 +59,14 @@ type Service struct {
 	Replicas  int    `json:"replicas"`
 	Least     int    `json:"least"` // replicas that its disruption budget keeps
 	Version   string `json:"version,omitempty"`
+}
+
+// A Gateway is the way in of a mesh: proxies that stand in front of the service. A
+// client's connection ends at one of them.
+type Gateway struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Replicas  int    `json:"replicas"`
 }
 
 // A Node is a machine of the cluster.
@@ -228,6 +237,10 @@ const (
 	Backend  = "backend"  // unknown, up, down: what the load balancer's probes say; Name is the node
 	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
 	Fault    = "fault"    // done, undone: one action of the drill on Name
+
+	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
+	// pod. The pod's own turns are of the kind Pod.
+	GatewayKind = "gateway"
 )
 
 // An Event is a turn of the state of something. The first of a thing tells the

@@ -65,7 +65,7 @@ func newInquiry(rec *record.Record) *inquiry {
 		q.judged = q.requests[at(q.window.from):at(q.window.to)]
 	}
 	q.slow = q.tooSlow()
-	q.history = newHistory(q.Header.Nodes, q.events)
+	q.history = newHistory(q.Header, q.events)
 	q.ways = newWays(q.history, q.Flows, q.requests)
 	q.attribute()
 	q.doubtMeasure()

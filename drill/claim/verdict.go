@@ -85,6 +85,11 @@
 // made has none of these; it is held against all that the load balancer thought up
 // then.
 //
+// Where a mesh has a gateway, a connection ends at one of its pods: the one on the
+// node that the load balancer remembers. The pod that answers is behind it: an
+// answer is held against that one, and what became of a connection against the
+// gateway's. Replicas, ready and least are those of the service all the same.
+//
 // # Clocks
 //
 // The outage with AKS' clocks is the outage, and for each clock that ended it the
