@@ -22,6 +22,7 @@ type Plan struct {
 	System    string
 	Program   string // version
 	Twin      string
+	Gateway   *watch.Gateway  // the way in of a mesh; nil: clients reach the service itself
 	Meant     *record.Service // what the promise is made for; nil: the service as it is
 	Clocks    []record.Clock
 
@@ -91,7 +92,7 @@ func Run(ctx context.Context, p Plan) (err error) {
 	early := newHold(r.tellEvent)
 	r.watch, err = watch.Start(ctx, watch.Config{
 		Kube: p.Site.Kube, Ground: p.Site.Ground, Region: p.Site.Region, Namespace: p.Site.Namespace, Service: p.Site.Service,
-		Started: started, Tell: early.tell,
+		Gateway: p.Gateway, Started: started, Tell: early.tell,
 	})
 	if err != nil {
 		return err
@@ -162,8 +163,8 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
-		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil,
-		Started: started, Seed: r.Site.Seed, Service: service, Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
+		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Gateway != nil,
+		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
 		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
@@ -267,7 +268,7 @@ func (r *run) send(ctx context.Context) error {
 		Deadline: r.Deadline, Connect: connectTimeout, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
-			r.flows.request(request, r.header.Promise.Slow)
+			r.flows.request(request, r.header.Promise.Slow, r.Gateway != nil)
 			r.tell(record.Line{Request: request})
 		},
 		Second: func(s record.Second) {
