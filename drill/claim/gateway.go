@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -38,29 +39,49 @@ func (h *history) countReady(events []*record.Event) {
 	}
 }
 
-// door is where a connection went that ends at a gateway: what the load balancer
-// remembers, and the pod if there was only one on that node when the connection was
-// made. The pod that answers is behind it, and says nothing of it.
+// door is where a connection went that ends at a gateway: what the gateway's own
+// log says of any of its requests, or what the load balancer remembers, and then the
+// pod if there was only one on that node when the connection was made. The pod that
+// answers is behind it, and says nothing of it.
 func (w *ways) door(s *suspect) {
-	if node := w.flows[s.Conn]; s.Conn != "" && node != "" {
-		s.node, s.how, s.pod = node, "as the load balancer says", w.doorOf(s.Conn)
+	if s.Conn == "" {
+		return
+	}
+	if s.pod, s.node = w.doorOf(s.Conn); s.node == "" {
+		return
+	}
+	s.how = "as the load balancer says"
+	if w.doors[s.Conn] != nil {
+		s.how = "as the gateway's log says"
 	}
 }
 
-// doorOf is the gateway's pod at which a connection ends; "": not known.
-func (w *ways) doorOf(conn string) string {
-	if pods := w.history.served(w.flows[conn], w.made[conn]); w.flows[conn] != "" && len(pods) == 1 {
-		return pods[0]
+// doorOf is the gateway's pod and node at which a connection ends; "": not known.
+func (w *ways) doorOf(conn string) (pod, node string) {
+	if h := w.doors[conn]; h != nil {
+		return h.Pod, cmp.Or(h.Node, w.history.homes[h.Pod])
 	}
-	return ""
+	if node = w.flows[conn]; node == "" {
+		return "", ""
+	}
+	if pods := w.history.served(node, w.made[conn]); len(pods) == 1 {
+		return pods[0], node
+	}
+	return "", node
 }
 
 // carry keeps when connections to a gateway's pods carried a good answer. Only
 // those are known of which it is known where they went.
-func (w *ways) carry(requests []*record.Request) {
+func (w *ways) carry(requests []*record.Request, trail map[string][]*record.Hop) {
 	for _, r := range requests {
-		if made, known := w.made[r.Conn]; r.Conn != "" && r.Sent != 0 && (!known || r.Sent < made) {
+		if r.Conn == "" {
+			continue
+		}
+		if made, known := w.made[r.Conn]; r.Sent != 0 && (!known || r.Sent < made) {
 			w.made[r.Conn] = r.Sent
+		}
+		if h := gatewayHop(trail[r.ID]); h != nil && h.Pod != "" {
+			w.doors[r.Conn] = h
 		}
 	}
 	doors := map[string]string{}
@@ -70,7 +91,7 @@ func (w *ways) carry(requests []*record.Request) {
 		}
 		door, known := doors[r.Conn]
 		if !known {
-			door = w.doorOf(r.Conn)
+			door, _ = w.doorOf(r.Conn)
 			doors[r.Conn] = door
 		}
 		if door != "" {
@@ -123,6 +144,7 @@ func (h *history) nobodyWords() string {
 // aGateway names the causes that have another remedy where a mesh has a gateway.
 // It tells whether it has named one.
 func (f *fixer) aGateway(a Attribution, why string) bool {
+	f.aProxy(a, why)
 	if !f.history.gated() {
 		return false
 	}

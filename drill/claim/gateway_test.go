@@ -39,7 +39,7 @@ func TestGatewayRules(t *testing.T) {
 		{"power cut of the replica's node alone", func(b *script) *record.Request {
 			b.event(5*s, record.Machine, "n1", "stopped")
 			return b.fail(at, record.Timeout, 5*s)
-		}, Unattributed, []string{"sent to g2 on n2 as the load balancer says"}},
+		}, NodeDown, []string{"the gateway can have sent it to p1 on n1, powered off 1.3 s before"}},
 		{"gateway pod killed", func(b *script) *record.Request {
 			b.on(at-100*ms, record.Pod, "g2", "deleted", "n2")
 			b.on(at-100*ms, record.GatewayKind, "g2", "gone", "n2")

@@ -37,8 +37,8 @@ type rule func(q *inquiry, s *suspect) blame
 
 func rules() []rule {
 	return []rule{
-		generator, queued, shed, database, podEnded, nodeLost, nobody, notServing,
-		storeSays, starved, machineBusy, slowAnswer, handshake, brokenOff, serverError,
+		generator, queued, flagged, retried, shed, database, podEnded, nodeLost, nobody, notServing,
+		storeSays, hidden, starved, machineBusy, slowAnswer, handshake, brokenOff, serverError,
 	}
 }
 
@@ -141,7 +141,7 @@ func podEnded(q *inquiry, s *suspect) blame {
 		if _, _, lost := q.history.lost(q.history.homes[pod], s.life); lost {
 			continue
 		}
-		word := map[string]string{"terminating": "was told to end", "ended": "ended", "deleted": "was deleted"}[end.began.State]
+		word := endWords(end.began.State)
 		story := fmt.Sprintf("%s; %s on %s, %s, %s %s", outcomeOf(s), q.history.podWords(pod), q.history.homes[pod], podHow(s, pod), word, apart(end.from, s.life.to))
 		if ended := q.history.next(record.Pod, pod, end.from, "ended"); ended != nil && ended.Reason != "" {
 			story += fmt.Sprintf(" (%s)", ended.Reason)
@@ -306,14 +306,14 @@ func machineBusy(q *inquiry, s *suspect) blame {
 	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout {
 		return blame{}
 	}
-	if second := q.busySecond(s.life); second != nil {
-		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), roughly(second.CPU), roughly(second.Steal))}
-	}
-	return blame{}
+	return busyFor(q, s)
 }
 
 // slowAnswer is of requests that a replica had and took long over.
-func slowAnswer(_ *inquiry, s *suspect) blame {
+func slowAnswer(q *inquiry, s *suspect) blame {
+	if b, known := q.heldUp(s); known {
+		return b
+	}
 	took := s.First - s.Sent
 	if s.failed || s.Pod == "" || s.Sent == 0 || s.First == 0 || took <= s.Latency()/2 {
 		return blame{}

@@ -50,11 +50,12 @@ type ways struct {
 	good     map[string][]time.Duration   // instants of good answers, by pod
 	carried  map[string][]time.Duration   // the same through a gateway, by its pod, as far as known
 	made     map[string]time.Duration     // when a connection carried its first request; for a gateway alone
+	doors    map[string]*record.Hop       // what a gateway says of a request of a connection
 	history  *history
 }
 
-func newWays(h *history, flows []record.Flow, requests []*record.Request) *ways {
-	w := &ways{flows: make(map[string]string, len(flows)), answered: map[string][]*record.Request{}, good: map[string][]time.Duration{}, carried: map[string][]time.Duration{}, made: map[string]time.Duration{}, history: h}
+func newWays(h *history, flows []record.Flow, requests []*record.Request, trail map[string][]*record.Hop) *ways {
+	w := &ways{flows: make(map[string]string, len(flows)), answered: map[string][]*record.Request{}, good: map[string][]time.Duration{}, carried: map[string][]time.Duration{}, made: map[string]time.Duration{}, doors: map[string]*record.Hop{}, history: h}
 	wanted := map[string]bool{}
 	for _, f := range flows {
 		w.flows[f.Conn] = f.Node
@@ -82,7 +83,7 @@ func newWays(h *history, flows []record.Flow, requests []*record.Request) *ways 
 		slices.Sort(list)
 	}
 	if h.gated() {
-		w.carry(requests)
+		w.carry(requests, trail)
 	}
 	return w
 }
