@@ -22,6 +22,7 @@ type Plan struct {
 	System    string
 	Program   string // version
 	Twin      string
+	Mesh      bool            // requests pass proxies, whose logs are read
 	Gateway   *watch.Gateway  // the way in of a mesh; nil: clients reach the service itself
 	Meant     *record.Service // what the promise is made for; nil: the service as it is
 	Clocks    []record.Clock
@@ -163,7 +164,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
-		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Gateway != nil,
+		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.meshed(),
 		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
 		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
@@ -173,6 +174,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 // carryOut is the part in which something is broken. Whatever happens in it, the
 // heals are carried out and the record is closed.
 func (r *run) carryOut(ctx context.Context) error {
+	logs := r.readLogs(ctx)
 	interrupted := r.script(ctx)
 	after := context.WithoutCancel(ctx)
 	var end record.End
@@ -187,6 +189,7 @@ func (r *run) carryOut(ctx context.Context) error {
 		end.ReadBack = r.readBack(after, &end)
 		end.Unsteady = append(end.Unsteady, r.watch.Unsteady()...)
 	}
+	end.Unread = logs(after)
 	r.watch.Stop() // nothing may be told after the end
 	end.At = r.view.now()
 	r.tell(record.Line{End: &end})
