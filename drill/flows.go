@@ -34,8 +34,10 @@ func followFlows(ctx context.Context, site fault.Site, tell func(record.Line)) *
 	return f
 }
 
-func (f *flows) request(r *record.Request, slow time.Duration) {
-	if r.Conn == "" || !r.Failed() && (slow == 0 || r.Latency() <= slow) {
+// request wants to know of failed and slow ones, or of all where no answer tells
+// at which pod its connection ended.
+func (f *flows) request(r *record.Request, slow time.Duration, all bool) {
+	if r.Conn == "" || !all && !r.Failed() && (slow == 0 || r.Latency() <= slow) {
 		return
 	}
 	f.mu.Lock()

@@ -22,6 +22,8 @@ type Plan struct {
 	System    string
 	Program   string // version
 	Twin      string
+	Mesh      bool            // requests pass proxies, whose logs are read
+	Gateway   *watch.Gateway  // the way in of a mesh; nil: clients reach the service itself
 	Meant     *record.Service // what the promise is made for; nil: the service as it is
 	Clocks    []record.Clock
 
@@ -92,7 +94,7 @@ func Run(ctx context.Context, p Plan) (err error) {
 	early := newHold(r.tellEvent)
 	r.watch, err = watch.Start(ctx, watch.Config{
 		Kube: p.Site.Kube, Ground: p.Site.Ground, Region: p.Site.Region, Namespace: p.Site.Namespace, Service: p.Site.Service,
-		Started: started, Tell: early.tell,
+		Gateway: p.Gateway, Started: started, Tell: early.tell,
 	})
 	if err != nil {
 		return err
@@ -163,8 +165,8 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
-		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil,
-		Started: started, Seed: r.Site.Seed, Service: service, Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
+		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.meshed(),
+		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
 		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
@@ -173,6 +175,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 // carryOut is the part in which something is broken. Whatever happens in it, the
 // heals are carried out and the record is closed.
 func (r *run) carryOut(ctx context.Context) error {
+	logs := r.readLogs(ctx)
 	interrupted := r.script(ctx)
 	after := context.WithoutCancel(ctx)
 	var end record.End
@@ -187,6 +190,7 @@ func (r *run) carryOut(ctx context.Context) error {
 		end.ReadBack = r.readBack(after, &end)
 		end.Unsteady = append(end.Unsteady, r.watch.Unsteady()...)
 	}
+	end.Unread = logs(after)
 	r.watch.Stop() // nothing may be told after the end
 	end.At = r.view.now()
 	r.tell(record.Line{End: &end})
@@ -268,7 +272,7 @@ func (r *run) send(ctx context.Context) error {
 		Deadline: r.Deadline, Connect: connectTimeout, Retry: r.Retry, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
-			r.flows.request(request, r.header.Promise.Slow)
+			r.flows.request(request, r.header.Promise.Slow, r.Gateway != nil)
 			r.tell(record.Line{Request: request})
 		},
 		Second: func(s record.Second) {

@@ -116,7 +116,7 @@ func (v *view) event(e record.Event) {
 	switch {
 	case e.Kind == record.Fault:
 		v.tell(e.At, e.Text)
-	case e.At > 0 && (e.Kind == record.Backend || e.Kind == record.Endpoint || e.Kind == record.NodeKind):
+	case e.At > 0 && (e.Kind == record.Backend || e.Kind == record.Endpoint || e.Kind == record.GatewayKind || e.Kind == record.NodeKind):
 		v.tell(e.At, e.Kind+" "+e.Name+" "+e.State)
 	}
 }

@@ -21,10 +21,12 @@ type body struct {
 	Requests []Request
 	Events   []Event
 	Flows    []Flow
+	Hops     []Hop
 	Seconds  []Second
 	Stored   []Stored
 	End      End
 	Service  Service
+	Gateway  *Gateway
 	Nodes    []Node
 	Load     Load
 	Promise  Promise
@@ -39,15 +41,15 @@ func (b *body) record() *Record {
 	return &Record{
 		Header: &Header{
 			Version: Version, Drill: b.Drill, Started: time.UnixMicro(b.Started % 1e16).UTC(), Seed: b.Seed,
-			Service: b.Service, Nodes: b.Nodes, Load: b.Load, Promise: b.Promise, Clocks: b.Clocks,
+			Service: b.Service, Gateway: b.Gateway, Nodes: b.Nodes, Load: b.Load, Promise: b.Promise, Clocks: b.Clocks,
 		},
-		Phases: b.Phases, Requests: b.Requests, Events: b.Events, Flows: b.Flows, Seconds: b.Seconds, Stored: b.Stored, End: &b.End,
+		Phases: b.Phases, Requests: b.Requests, Events: b.Events, Flows: b.Flows, Hops: b.Hops, Seconds: b.Seconds, Stored: b.Stored, End: &b.End,
 	}
 }
 
 // lines are those of the body; kinds are mixed, but each keeps its own order.
 func (b *body) lines() []Line {
-	var queues [6][]Line
+	var queues [7][]Line
 	for i := range b.Phases {
 		queues[0] = append(queues[0], Line{Phase: &b.Phases[i]})
 	}
@@ -65,6 +67,9 @@ func (b *body) lines() []Line {
 	}
 	for i := range b.Stored {
 		queues[5] = append(queues[5], Line{Stored: &b.Stored[i]})
+	}
+	for i := range b.Hops {
+		queues[6] = append(queues[6], Line{Hop: &b.Hops[i]})
 	}
 	dice := rand.New(rand.NewPCG(b.Mixed, 1))
 	all := []Line{{Header: b.record().Header}}
@@ -169,6 +174,10 @@ func TestBounds(t *testing.T) {
 	if err := long.line([]byte(`{"phase":{"at":1,"name":"warm"}}`)); err == nil {
 		t.Error("more lines than allowed were read")
 	}
+	many := parser{record: &Record{Hops: make([]Hop, MaxHops)}, n: 1}
+	if err := many.line([]byte(`{"hop":{"id":"x"}}`)); err == nil {
+		t.Error("more hops than allowed were read")
+	}
 	w, err := Create(filepath.Join(t.TempDir(), "r"))
 	if err != nil {
 		t.Fatal(err)
@@ -177,6 +186,10 @@ func TestBounds(t *testing.T) {
 	w.requests = MaxRequests
 	if err := w.Write(Line{Request: &Request{}}); err == nil {
 		t.Error("more requests than can be read were written")
+	}
+	w.hops = MaxHops
+	if err := w.Write(Line{Hop: &Hop{}}); err == nil {
+		t.Error("more hops than can be read were written")
 	}
 	if err := w.Write(Line{Phase: &Phase{Text: string(bytes.Repeat([]byte{'x'}, MaxLine))}}); err == nil {
 		t.Error("a longer line than can be read was written")

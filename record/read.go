@@ -20,6 +20,7 @@ type Record struct {
 	Requests []Request // in the order in which they were done
 	Events   []Event   // by At
 	Flows    []Flow
+	Hops     []Hop
 	Seconds  []Second
 	Stored   []Stored
 	End      *End // nil: the drill was interrupted
@@ -168,6 +169,11 @@ func (p *parser) add(line *Line) error {
 		r.Events = append(r.Events, *line.Event)
 	case line.Flow != nil:
 		r.Flows = append(r.Flows, *line.Flow)
+	case line.Hop != nil:
+		if len(r.Hops) == MaxHops {
+			return p.fault("is one hop too many: at most %d are read", MaxHops)
+		}
+		r.Hops = append(r.Hops, *line.Hop)
 	case line.Second != nil:
 		r.Seconds = append(r.Seconds, *line.Second)
 	case line.Stored != nil:

@@ -21,6 +21,7 @@ type Line struct {
 	Request *Request `json:"request,omitempty"`
 	Event   *Event   `json:"event,omitempty"`
 	Flow    *Flow    `json:"flow,omitempty"`
+	Hop     *Hop     `json:"hop,omitempty"`
 	Second  *Second  `json:"second,omitempty"`
 	Stored  *Stored  `json:"stored,omitempty"`
 	End     *End     `json:"end,omitempty"`
@@ -42,6 +43,7 @@ type Header struct {
 	Seed    uint64    `json:"seed"`
 
 	Service Service  `json:"service"`
+	Gateway *Gateway `json:"gateway,omitempty"` // the way in, where the mesh has one
 	Nodes   []Node   `json:"nodes"`
 	Stores  []string `json:"stores,omitempty"`
 	Load    Load     `json:"load"`
@@ -58,6 +60,14 @@ type Service struct {
 	Replicas  int    `json:"replicas"`
 	Least     int    `json:"least"` // replicas that its disruption budget keeps
 	Version   string `json:"version,omitempty"`
+}
+
+// A Gateway is the way in of a mesh: proxies that stand in front of the service. A
+// client's connection ends at one of them.
+type Gateway struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Replicas  int    `json:"replicas"`
 }
 
 // A Node is a machine of the cluster.
@@ -241,6 +251,10 @@ const (
 	Backend  = "backend"  // unknown, up, down: what the load balancer's probes say; Name is the node
 	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
 	Fault    = "fault"    // done, undone: one action of the drill on Name
+
+	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
+	// pod. The pod's own turns are of the kind Pod.
+	GatewayKind = "gateway"
 )
 
 // An Event is a turn of the state of something. The first of a thing tells the
@@ -264,6 +278,36 @@ type Flow struct {
 	Node string `json:"node"`
 }
 
+// Proxies that a request of a mesh passes, as Hop.Proxy.
+const (
+	AtGateway = "gateway"  // where clients come in
+	Inbound   = "inbound"  // the sidecar of the pod that is asked
+	Outbound  = "outbound" // the sidecar of a pod that asks another, or a store
+)
+
+// A Hop is a line of the access log of one proxy. All lines about requests that
+// failed or took long are told, and a sample of the others; what a proxy says of a
+// connection that is no HTTP has no ID and is told where it failed. Texts are
+// shortened.
+type Hop struct {
+	ID          string        `json:"id,omitempty"` // as in Request.ID
+	At          time.Duration `json:"at"`           // when it began, by the clock of the proxy's node
+	Length      time.Duration `json:"length"`       // until it was over, in whole milliseconds
+	Proxy       string        `json:"proxy"`
+	Pod         string        `json:"pod"` // of the proxy
+	Node        string        `json:"node,omitempty"`
+	Zone        string        `json:"zone,omitempty"`
+	Status      int           `json:"status,omitempty"` // that it answered; 0: none
+	Flags       []string      `json:"flags,omitempty"`  // Envoy's response flags: "UF", "URX"
+	Details     string        `json:"details,omitempty"`
+	Upstream    string        `json:"upstream,omitempty"`    // whom it asked last, address:port
+	UpstreamPod string        `json:"upstreamPod,omitempty"` // where the address is a pod's that is known
+	Attempts    int           `json:"attempts,omitempty"`    // how often it asked somebody
+	Failure     string        `json:"failure,omitempty"`     // of the connection to Upstream
+	Peer        string        `json:"peer,omitempty"`        // identity of who asked
+	Trace       string        `json:"trace,omitempty"`
+}
+
 // A Second is what the generator saw of itself and of the machine in the second
 // that began At.
 type Second struct {
@@ -283,5 +327,6 @@ type End struct {
 	At          time.Duration `json:"at"`
 	Interrupted string        `json:"interrupted,omitempty"` // why, if the drill did not run to its end
 	Unsteady    []string      `json:"unsteady,omitempty"`    // what was not in order afterwards
+	Unread      []string      `json:"unread,omitempty"`      // hops that are missing: logs that could not be read, lines that were dropped
 	ReadBack    bool          `json:"readBack"`              // every Stored is told
 }

@@ -17,6 +17,7 @@ import (
 const (
 	MaxLine     = 1 << 20 // bytes, with the line's end
 	MaxRequests = 5_000_000
+	MaxHops     = 200_000
 	MaxLines    = 20_000_000
 )
 
@@ -35,6 +36,7 @@ type Writer struct {
 	mu       sync.Mutex
 	out      *bufio.Writer
 	requests int
+	hops     int
 	lines    int
 	err      error // the first one; nothing is written after it
 	closed   bool
@@ -89,10 +91,15 @@ func (w *Writer) Write(line Line) error {
 		return errors.New("write the record: it is closed")
 	case w.lines == MaxLines:
 		return fmt.Errorf("write the record: it has %d lines already; drill for a shorter time", MaxLines)
+	case line.Hop != nil && w.hops == MaxHops:
+		return fmt.Errorf("write the record: it has %d hops already", MaxHops)
 	case line.Request != nil && w.requests == MaxRequests:
 		return fmt.Errorf("write the record: it has %d requests already; drill for a shorter time or at a lower rate", MaxRequests)
 	}
 	w.lines++
+	if line.Hop != nil {
+		w.hops++
+	}
 	if line.Request != nil {
 		w.requests++
 	}
@@ -177,7 +184,7 @@ func (l *Line) set() (n int, names string) {
 		set  bool
 	}{
 		{"header", l.Header != nil}, {"phase", l.Phase != nil}, {"request", l.Request != nil}, {"event", l.Event != nil},
-		{"flow", l.Flow != nil}, {"second", l.Second != nil}, {"stored", l.Stored != nil}, {"end", l.End != nil},
+		{"flow", l.Flow != nil}, {"hop", l.Hop != nil}, {"second", l.Second != nil}, {"stored", l.Stored != nil}, {"end", l.End != nil},
 	} {
 		if field.set {
 			all = append(all, field.name)

@@ -12,25 +12,32 @@ import (
 
 	"github.com/nines-ha/nines/drill/claim"
 	"github.com/nines-ha/nines/drill/report"
+	"github.com/nines-ha/nines/record"
 )
 
 func newDrillShowCommand() *cobra.Command {
 	var flags drillFlags
+	var request string
 	cmd := &cobra.Command{
 		Use:   "show RECORD",
 		Short: "Judge a record again, without a ground",
 		Long: `Show judges the record of a drill again, from the file alone. The same record gives
-the same verdict.
+the same verdict. With --request it tells all that is known of one request, and of
+the attempts that were made of it, station by station; the verdict names the worst.
 
 Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
 		Example: `  nines drill show 20260102-150405-zone-loss.jsonl
   nines drill show --json RECORD | jq .attribution
-  nines drill show --html report.html RECORD`,
+  nines drill show --html report.html RECORD
+  nines drill show --request 5c783e4d-0000000000000a01 RECORD`,
 		Args: recordArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			verdict, rec, err := judgeFile(args[0])
 			if err != nil {
 				return err
+			}
+			if request != "" {
+				return showRequest(cmd, rec, request, flags.json)
 			}
 			var page error
 			if flags.html != "" {
@@ -42,10 +49,25 @@ Exit status: 0 held, 1 refuted, 2 inconclusive or trouble.`,
 			return outcome(verdict.Verdict)
 		},
 	}
+	cmd.Flags().StringVar(&request, "request", "", "tell the whole story of the request with this `id`, and exit 0")
 	cmd.Flags().StringVar(&flags.html, "html", "", "write a report for a browser to this `file`")
 	cmd.Flags().StringVar(&flags.junit, "junit", "", "write JUnit XML to this `file`")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the verdict as JSON")
 	return cmd
+}
+
+// showRequest prints one request and its attempts. There is no verdict about one,
+// and so no exit status.
+func showRequest(cmd *cobra.Command, rec *record.Record, id string, asJSON bool) error {
+	accounts, err := claim.Tell(rec, id)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), accounts)
+	}
+	width, colour := screen(cmd.OutOrStdout())
+	return report.Request(cmd.OutOrStdout(), accounts, width, colour)
 }
 
 func newDrillCompareCommand() *cobra.Command {

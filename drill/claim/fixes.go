@@ -61,6 +61,9 @@ func (f *fixer) cause(a Attribution, c Claim) {
 		return
 	}
 	why := fmt.Sprintf("%s failed or slow because %s", wording.Several(a.Count, "request was", "requests were"), a.Text)
+	if f.aGateway(a, why) {
+		return
+	}
 	switch a.Cause {
 	case PodEnded:
 		if f.Header.Service.Replicas == 1 {

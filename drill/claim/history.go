@@ -29,6 +29,8 @@ type history struct {
 	zones   map[string]string         // of nodes
 	homes   map[string]string         // nodes of pods
 	ready   []step                    // endpoints of the service, anywhere
+	front   string                    // kind of the endpoints at which clients' connections end
+	open    []step                    // those of them that are ready
 	serving []step                    // those that take connections: ready, or terminating
 	local   map[string][]step         // the same by node
 }
@@ -39,9 +41,9 @@ type step struct {
 	n  int
 }
 
-func newHistory(nodes []record.Node, events []*record.Event) *history {
-	h := &history{turns: map[thing][]*record.Event{}, names: map[string][]string{}, zones: map[string]string{}, homes: map[string]string{}, local: map[string][]step{}}
-	for _, n := range nodes {
+func newHistory(header *record.Header, events []*record.Event) *history {
+	h := &history{front: frontOf(header, events), turns: map[thing][]*record.Event{}, names: map[string][]string{}, zones: map[string]string{}, homes: map[string]string{}, local: map[string][]step{}}
+	for _, n := range header.Nodes {
 		h.zones[n.Name] = n.Zone
 	}
 	for _, e := range events {
@@ -51,7 +53,7 @@ func newHistory(nodes []record.Node, events []*record.Event) *history {
 		}
 		h.turns[key] = append(h.turns[key], e)
 		switch e.Kind {
-		case record.Pod, record.Endpoint:
+		case record.Pod, record.Endpoint, record.GatewayKind:
 			if e.Node != "" {
 				h.homes[e.Name] = e.Node
 			}
@@ -65,6 +67,10 @@ func newHistory(nodes []record.Node, events []*record.Event) *history {
 		slices.Sort(names)
 	}
 	h.countEndpoints(events)
+	h.ready = h.open
+	if h.front != record.Endpoint {
+		h.countReady(events)
+	}
 	return h
 }
 
@@ -83,14 +89,14 @@ func (h *history) countEndpoints(events []*record.Event) {
 		}
 	}
 	for _, e := range events {
-		if e.Kind != record.Endpoint {
+		if e.Kind != h.front {
 			continue
 		}
 		add(e.Name, now[e.Name], -1)
 		now[e.Name] = e.State
 		add(e.Name, e.State, 1)
 		node := h.homes[e.Name]
-		h.ready = put(h.ready, e.At, ready)
+		h.open = put(h.open, e.At, ready)
 		h.serving = put(h.serving, e.At, serving)
 		h.local[node] = put(h.local[node], e.At, local[node])
 	}
@@ -233,13 +239,14 @@ func (h *history) lost(node string, during span) (spell, string, bool) {
 	return spell{}, "", false
 }
 
-// served are the pods that were endpoints on a node, or on any without one.
+// served are the pods that were endpoints on a node, or on any without one, and
+// took clients' connections there.
 func (h *history) served(node string, at time.Duration) (pods []string) {
-	for _, pod := range h.names[record.Endpoint] {
+	for _, pod := range h.names[h.front] {
 		if node != "" && h.homes[pod] != node {
 			continue
 		}
-		switch h.state(record.Endpoint, pod, at) {
+		switch h.state(h.front, pod, at) {
 		case "ready", "terminating", "unready":
 			pods = append(pods, pod)
 		}

@@ -30,7 +30,9 @@ type inquiry struct {
 	run    []*record.Request // those after Warm, by scheduled time
 	judged []*record.Request // those of the window
 
-	slow     time.Duration // a request over this is explained; 0: none is
+	slow     time.Duration            // a request over this is explained; 0: none is
+	trail    map[string][]*record.Hop // what proxies say of each request, in the order of its way
+	nameless []*record.Hop            // what they say of connections, by instant
 	history  *history
 	ways     *ways
 	rules    []rule
@@ -68,8 +70,8 @@ func newInquiry(rec *record.Record) *inquiry {
 		q.judged = q.requests[at(q.window.from):at(q.window.to)]
 	}
 	q.slow = q.tooSlow()
-	q.history = newHistory(q.Header.Nodes, q.events)
-	q.ways = newWays(q.history, q.Flows, q.attempts)
+	q.history = newHistory(q.Header, q.events)
+	q.ways = newWays(q.history, q.Flows, q.attempts, q.trail)
 	q.attribute()
 	q.doubtMeasure()
 	return q
@@ -127,6 +129,7 @@ func (q *inquiry) takeIn() {
 		}
 	}
 	inOrder(q.events)
+	q.trails(sane)
 	for i := range q.Seconds {
 		s := &q.Seconds[i]
 		if sane(s.At) {

@@ -43,6 +43,9 @@ func Judge(rec *record.Record) (*Verdict, error) {
 	v.Clocks, v.Unmodelled = q.clocks(v)
 	v.Timeline = q.timeline()
 	v.Marks = q.marks()
+	if rec.End != nil {
+		v.Unread = rec.End.Unread
+	}
 	return v, nil
 }
 
@@ -259,6 +262,18 @@ func meaning(cause string) string {
 		return "it was refused to protect the rest"
 	case Database:
 		return "its store was down, restarting or stalled"
+	case NoHealthyUpstream:
+		return "a proxy found nobody fit to be asked, although replicas were ready"
+	case UpstreamLost:
+		return "a proxy's connection to whom it asked failed or broke, and nothing else explains it"
+	case ProxyTimeout:
+		return "a proxy gave up waiting for whom it asked"
+	case PolicyDenied:
+		return "a proxy refused it by a rule of the mesh"
+	case NoRoute:
+		return "a proxy had no way for it"
+	case Injected:
+		return "a proxy was told to make it fail or wait"
 	case SlowAnswer:
 		return "the replica itself took so long to answer"
 	case Starved:
@@ -297,7 +312,7 @@ func (q *inquiry) worst() []Case {
 	for _, r := range worst {
 		b := q.blames[r]
 		c := tell(r)
-		c.Cause, c.Story = b.cause, b.story
+		c.Cause, c.Story, c.Hops = b.cause, b.story, q.hopsOf(r.ID)
 		cases = append(cases, c)
 	}
 	return cases

@@ -3,6 +3,7 @@ package claim
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -53,6 +54,25 @@ func anyRecord(t *rapid.T) *record.Record {
 		})
 	}
 	slices.SortStableFunc(rec.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+	if rapid.Bool().Draw(t, "gateway") {
+		rec.Header.Mesh, rec.Header.Gateway = true, &record.Gateway{Name: "g", Replicas: 2}
+		for i := range rapid.IntRange(0, 6).Draw(t, "gateway's turns") {
+			rec.Events = append(rec.Events, record.Event{
+				At: instant.Draw(t, "turn"), Kind: []string{record.GatewayKind, record.Pod}[i%2], Name: rapid.SampledFrom([]string{"g1", "g2"}).Draw(t, "gateway pod"),
+				State: rapid.SampledFrom([]string{"ready", "terminating", "gone", "deleted"}).Draw(t, "turn to"), Node: rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "gateway's node"),
+			})
+		}
+		slices.SortStableFunc(rec.Events, func(a, b record.Event) int { return int(a.At - b.At) })
+		for range rapid.IntRange(0, 30).Draw(t, "hops") {
+			rec.Hops = append(rec.Hops, record.Hop{
+				ID: fmt.Sprint("r", rapid.IntRange(0, 60).Draw(t, "of")), At: instant.Draw(t, "hop"), Length: time.Duration(rapid.IntRange(0, 5000).Draw(t, "length")) * ms,
+				Proxy: rapid.SampledFrom([]string{record.AtGateway, record.Inbound, record.Outbound}).Draw(t, "proxy"), Pod: rapid.SampledFrom([]string{"g1", "p1", ""}).Draw(t, "proxy's pod"),
+				Flags:    rapid.SliceOfN(rapid.SampledFrom(append(slices.Sorted(maps.Keys(flags())), "?")), 0, 3).Draw(t, "flags"),
+				Upstream: rapid.SampledFrom([]string{"", "10.0.0.1:80"}).Draw(t, "upstream"), UpstreamPod: rapid.SampledFrom([]string{"", "p1", "p2"}).Draw(t, "upstream pod"),
+				Attempts: rapid.IntRange(0, 3).Draw(t, "attempts"), Failure: rapid.SampledFrom([]string{"", "refused", "TLS_error"}).Draw(t, "failure"),
+			})
+		}
+	}
 	classes := []record.Class{"", "", record.ConnectTimeout, record.ConnectRefused, record.ConnectFailed, record.Reset, record.Closed, record.Timeout, record.Malformed, record.WrongAnswer, record.NotSent}
 	for i := range rapid.IntRange(0, 60).Draw(t, "requests") {
 		at := instant.Draw(t, "due")

@@ -37,8 +37,8 @@ type rule func(q *inquiry, s *suspect) blame
 
 func rules() []rule {
 	return []rule{
-		generator, queued, shed, database, podEnded, nodeLost, nobody, notServing,
-		storeSays, starved, machineBusy, slowAnswer, handshake, brokenOff, serverError,
+		generator, queued, flagged, retried, shed, database, podEnded, nodeLost, nobody, notServing,
+		storeSays, hidden, starved, machineBusy, slowAnswer, handshake, brokenOff, serverError,
 	}
 }
 
@@ -120,8 +120,8 @@ func podEnded(q *inquiry, s *suspect) blame {
 	if s.Error == "" && s.Status < 500 || s.Error == record.WrongAnswer {
 		return blame{} // an answer, slow or wrong, is not an end
 	}
-	pods := []string{s.pod}
-	if s.pod == "" {
+	pods := []string{s.who}
+	if s.who == "" {
 		pods = nil
 		if !s.dialing {
 			return blame{}
@@ -141,8 +141,8 @@ func podEnded(q *inquiry, s *suspect) blame {
 		if _, _, lost := q.history.lost(q.history.homes[pod], s.life); lost {
 			continue
 		}
-		word := map[string]string{"terminating": "was told to end", "ended": "ended", "deleted": "was deleted"}[end.began.State]
-		story := fmt.Sprintf("%s; pod %s on %s, %s, %s %s", outcomeOf(s), pod, q.history.homes[pod], podHow(s), word, apart(end.from, s.life.to))
+		word := endWords(end.began.State)
+		story := fmt.Sprintf("%s; %s on %s, %s, %s %s", outcomeOf(s), q.history.podWords(pod), q.history.homes[pod], podHow(s, pod), word, apart(end.from, s.life.to))
 		if ended := q.history.next(record.Pod, pod, end.from, "ended"); ended != nil && ended.Reason != "" {
 			story += fmt.Sprintf(" (%s)", ended.Reason)
 		}
@@ -155,9 +155,9 @@ func ending(e *record.Event) bool {
 	return e.State == "terminating" || e.State == "ended" || e.State == "deleted"
 }
 
-func podHow(s *suspect) string {
+func podHow(s *suspect, pod string) string {
 	switch {
-	case s.Pod != "":
+	case s.Pod != "" && s.Pod == pod:
 		return "which answered"
 	case s.pod != "" && s.how == "as the load balancer says":
 		return "the only one where it was sent"
@@ -213,11 +213,11 @@ func nodeLost(q *inquiry, s *suspect) blame {
 
 // nobody is of connections where no endpoint was that takes any.
 func nobody(q *inquiry, s *suspect) blame {
-	if !s.dialing || len(q.history.ready) == 0 {
+	if !s.dialing || len(q.history.open) == 0 {
 		return blame{}
 	}
 	if n, when := q.fewestServing(s.life); n == 0 {
-		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; no replica anywhere took requests%s", outcomeOf(s), until(q, when))}
+		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; %s anywhere took requests%s", outcomeOf(s), q.history.nobodyWords(), until(q, when))}
 	}
 	if backends := q.history.names[record.Backend]; s.node == "" && len(s.nodes) == 0 && len(backends) > 0 {
 		return blame{NoEndpoint, "anywhere", fmt.Sprintf("%s; the load balancer had none of %s left to send it to", outcomeOf(s), wording.Several(len(backends), "node", "nodes"))}
@@ -231,9 +231,9 @@ func nobody(q *inquiry, s *suspect) blame {
 		if when.to < s.life.from {
 			empty = " until " + lasting(s.life.from-when.to) + " before"
 		}
-		story := fmt.Sprintf("%s; the load balancer sent it to %s, where no replica took requests%s", outcomeOf(s), node, empty)
+		story := fmt.Sprintf("%s; the load balancer sent it to %s, where %s took requests%s", outcomeOf(s), node, q.history.nobodyWords(), empty)
 		if s.node == "" {
-			story = fmt.Sprintf("%s; the load balancer still sent some to %s, where no replica took requests%s", outcomeOf(s), node, empty)
+			story = fmt.Sprintf("%s; the load balancer still sent some to %s, where %s took requests%s", outcomeOf(s), node, q.history.nobodyWords(), empty)
 		}
 		if out := q.history.next(record.Backend, node, when.from, "down"); out != nil {
 			story += fmt.Sprintf("; it took %s out %s after it was empty", node, lasting(out.At-when.from))
@@ -245,27 +245,28 @@ func nobody(q *inquiry, s *suspect) blame {
 
 // notServing is of endpoints that were said to be ready and were not.
 func notServing(q *inquiry, s *suspect) blame {
-	pods := []string{s.pod}
-	if s.pod == "" {
+	pods := []string{s.who}
+	if s.who == "" {
 		pods = nil
 		for _, node := range s.nodes {
 			pods = append(pods, q.history.served(node, s.life.from)...)
 		}
 	}
 	for _, pod := range pods {
-		said := q.history.at(record.Endpoint, pod, s.life.to)
+		said := q.history.endpoint(pod, s.life.to)
 		if said == nil || said.State != "ready" || q.ways.servedBetween(pod, said.At, s.life.to) {
 			continue
 		}
 		unfit := s.Error == "" && s.Status >= 500 || s.dialing || s.broken || s.silent
 		cold := !s.failed && s.Pod == pod
-		known := unfit && (s.node != "" || s.Error == record.ConnectRefused)
+		// Not all is known of what a gateway's pod has carried.
+		known := unfit && (s.at != "" || s.Error == record.ConnectRefused) && !q.history.isGateway(pod)
 		if age := s.life.to - said.At; known || (unfit || cold) && age <= coldStart {
-			return blame{NotServing, pod, fmt.Sprintf("%s; pod %s, %s, was said to be ready %s before and had not answered one request well", outcomeOf(s), pod, podHow(s), lasting(age))}
+			return blame{NotServing, pod, fmt.Sprintf("%s; %s, %s, was said to be ready %s before and had not answered one request well", outcomeOf(s), q.history.podWords(pod), podHow(s, pod), lasting(age))}
 		}
 	}
 	if s.Error == record.ConnectRefused {
-		if n := numberAt(q.history.ready, s.life.to); n > 0 {
+		if n := numberAt(q.history.open, s.life.to); n > 0 {
 			return blame{NotServing, "", fmt.Sprintf("refused, although %s said to be ready", wording.Several(n, "endpoint was", "endpoints were"))}
 		}
 	}
@@ -275,7 +276,10 @@ func notServing(q *inquiry, s *suspect) blame {
 // mute tells whether a pod was said to be ready, had served nobody since, and
 // served nobody for a while after either.
 func (q *inquiry) mute(pod string, at time.Duration) bool {
-	said := q.history.at(record.Endpoint, pod, at)
+	said := q.history.endpoint(pod, at)
+	if said != nil && q.history.isGateway(pod) && at-said.At > coldStart {
+		return false
+	}
 	return said != nil && said.State == "ready" && !q.ways.servedBetween(pod, said.At, at+drains)
 }
 
@@ -302,14 +306,14 @@ func machineBusy(q *inquiry, s *suspect) blame {
 	if s.failed && s.Error != record.Timeout && s.Error != record.ConnectTimeout {
 		return blame{}
 	}
-	if second := q.busySecond(s.life); second != nil {
-		return blame{Machine, "", fmt.Sprintf("%s; this machine's CPUs were %s busy in that second, and some task waited for one in %s of it", outcomeOf(s), roughly(second.CPU), roughly(second.Steal))}
-	}
-	return blame{}
+	return busyFor(q, s)
 }
 
 // slowAnswer is of requests that a replica had and took long over.
-func slowAnswer(_ *inquiry, s *suspect) blame {
+func slowAnswer(q *inquiry, s *suspect) blame {
+	if b, known := q.heldUp(s); known {
+		return b
+	}
 	took := s.First - s.Sent
 	if s.failed || s.Pod == "" || s.Sent == 0 || s.First == 0 || took <= s.Latency()/2 {
 		return blame{}

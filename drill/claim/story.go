@@ -49,12 +49,12 @@ func outcomeOf(s *suspect) string {
 
 func by(s *suspect) string {
 	switch {
-	case s.pod != "" && s.node != "":
-		return s.pod + " on " + s.node
-	case s.pod != "":
-		return s.pod
-	case s.node != "":
-		return "a pod on " + s.node
+	case s.who != "" && s.at != "":
+		return s.who + " on " + s.at
+	case s.who != "":
+		return s.who
+	case s.at != "":
+		return "a pod on " + s.at
 	default:
 		return "somebody who does not tell the name"
 	}

@@ -37,7 +37,8 @@ type suspect struct {
 	waited  bool     // most of its time was spent waiting for a free connection of its client
 	node    string   // where its connection went; "": not known
 	how     string   // from what the node is known
-	pod     string   // on the other end; "": not known
+	pod     string   // on the other end, a gateway's where there is one; "": not known
+	who, at string   // pod and node that the outcome is held against; "": not known
 	nodes   []string // where a new connection can have gone: the node, or all that the load balancer thought up
 }
 
@@ -47,11 +48,14 @@ type ways struct {
 	flows    map[string]string
 	answered map[string][]*record.Request // by connection, in order of Done
 	good     map[string][]time.Duration   // instants of good answers, by pod
+	carried  map[string][]time.Duration   // the same through a gateway, by its pod, as far as known
+	made     map[string]time.Duration     // when a connection carried its first request; for a gateway alone
+	doors    map[string]*record.Hop       // what a gateway says of a request of a connection
 	history  *history
 }
 
-func newWays(h *history, flows []record.Flow, requests []*record.Request) *ways {
-	w := &ways{flows: make(map[string]string, len(flows)), answered: map[string][]*record.Request{}, good: map[string][]time.Duration{}, history: h}
+func newWays(h *history, flows []record.Flow, requests []*record.Request, trail map[string][]*record.Hop) *ways {
+	w := &ways{flows: make(map[string]string, len(flows)), answered: map[string][]*record.Request{}, good: map[string][]time.Duration{}, carried: map[string][]time.Duration{}, made: map[string]time.Duration{}, doors: map[string]*record.Hop{}, history: h}
 	wanted := map[string]bool{}
 	for _, f := range flows {
 		w.flows[f.Conn] = f.Node
@@ -78,6 +82,9 @@ func newWays(h *history, flows []record.Flow, requests []*record.Request) *ways 
 	for _, list := range w.good {
 		slices.Sort(list)
 	}
+	if h.gated() {
+		w.carry(requests, trail)
+	}
 	return w
 }
 
@@ -95,6 +102,9 @@ func (w *ways) last(conn string, before time.Duration) *record.Request {
 // included.
 func (w *ways) servedBetween(pod string, from, to time.Duration) bool {
 	list := w.good[pod]
+	if w.history.isGateway(pod) {
+		list = w.carried[pod]
+	}
 	i := sort.Search(len(list), func(i int) bool { return list[i] >= from })
 	return i < len(list) && list[i] <= to
 }
@@ -129,6 +139,28 @@ func (w *ways) suspect(r *record.Request) *suspect {
 }
 
 func (w *ways) locate(s *suspect) {
+	if w.history.gated() {
+		w.door(s)
+	} else {
+		w.home(s)
+	}
+	defer w.hold(s)
+	if s.node != "" {
+		s.nodes = []string{s.node}
+		if pods := w.history.served(s.node, s.life.from); s.pod == "" && len(pods) == 1 {
+			s.pod = pods[0]
+		}
+		return
+	}
+	for _, node := range w.history.names[record.Backend] {
+		if w.history.state(record.Backend, node, s.life.from) == "up" {
+			s.nodes = append(s.nodes, node)
+		}
+	}
+}
+
+// home is where a connection went that ends at the service itself.
+func (w *ways) home(s *suspect) {
 	s.pod, s.node = s.Pod, s.Node
 	if s.node == "" {
 		s.node = w.history.homes[s.pod]
@@ -142,18 +174,6 @@ func (w *ways) locate(s *suspect) {
 	}
 	if node := w.flows[s.Conn]; s.node == "" && s.Conn != "" && node != "" {
 		s.node, s.how = node, "as the load balancer says"
-	}
-	if s.node != "" {
-		s.nodes = []string{s.node}
-		if pods := w.history.served(s.node, s.life.from); s.pod == "" && len(pods) == 1 {
-			s.pod = pods[0]
-		}
-		return
-	}
-	for _, node := range w.history.names[record.Backend] {
-		if w.history.state(record.Backend, node, s.life.from) == "up" {
-			s.nodes = append(s.nodes, node)
-		}
 	}
 }
 

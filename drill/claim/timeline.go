@@ -98,7 +98,7 @@ func (q *inquiry) telling(e *record.Event) int {
 		}
 	case record.NodeKind:
 		return 5
-	case record.Endpoint:
+	case record.Endpoint, record.GatewayKind:
 		return 6
 	case record.Pod:
 		if e.State == "ended" {

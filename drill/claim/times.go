@@ -111,7 +111,7 @@ func notices(e *record.Event) bool {
 	switch e.Kind {
 	case record.Backend:
 		return e.State == "down"
-	case record.Endpoint:
+	case record.Endpoint, record.GatewayKind:
 		return e.State == "unready" || e.State == "terminating" || e.State == "gone"
 	case record.NodeKind:
 		return e.State == "not-ready" || e.State == "unknown" || e.State == "deleted"
@@ -121,7 +121,7 @@ func notices(e *record.Event) bool {
 
 func (q *inquiry) nodeOf(e *record.Event) string {
 	switch {
-	case e.Kind == record.Endpoint || e.Kind == record.Pod:
+	case e.Kind == record.Endpoint || e.Kind == record.GatewayKind || e.Kind == record.Pod:
 		return q.history.homes[e.Name]
 	case e.Node != "":
 		return e.Node

@@ -68,6 +68,16 @@
 //
 //	generator         it was not sent, or would not have been slow or late without the lag
 //	(inherited)       it mostly waited for a connection; the cause is that of the request that had one
+//	(by a flag)       it failed, and a proxy's log says why; the deepest proxy that had trouble of its own
+//	                  counts: policy-denied (UAEX, RLSE, IH, DPE, a denial by RBAC, no identity), no-route
+//	                  (NR, NC, NFCF, DF), shed (UO, RL, OM, DO, UDO), injected (FI, DI), no-endpoint or
+//	                  no-healthy-upstream (UH, LH: by whether a replica was ready). Where whom it asked
+//	                  failed (UF, UC, UR, LR, UPE), took too long (UT, DT, SI, UMSDR) or was left (DC,
+//	                  DR): node-down and pod-ended, if that befell it then; else database or machine for
+//	                  what took too long, or proxy-timeout; and not-serving or no-endpoint for a connection
+//	                  that was refused, by what was said of the endpoint, or upstream-lost
+//	(by attempts)     it was slow, and the gateway tried more than once: node-down if an endpoint's node was
+//	                  away then, else database or machine as below, or upstream-lost
 //	shed              429, or 503 with "too many requests"
 //	database          500, 503, 504, slow or unanswered, and a store was not ready then or up to 3 s before
 //	pod-ended         no answer, or 5xx, and its pod had been told to end, ended or was deleted up to 1 s
@@ -80,9 +90,12 @@
 //	                  than 10 s, if it was slow, or is one of several); or a connection was refused
 //	                  although endpoints were said to be ready
 //	database          5xx that says that the store cannot be reached
+//	node-down         slow or unanswered through a gateway, which can have sent it to an endpoint on a node
+//	                  that was away
 //	starved           slow or unanswered, and fewer replicas than the least were ready and answered
 //	machine           slow or unanswered, and the machine was busy in that second
-//	slow-answer       well answered, and over half of the time passed between sending and the first byte
+//	slow-answer       well answered, and over half of the time passed between sending and the first byte; or
+//	                  the sidecar of the replica waited over half of the time
 //	connect-timeout, reset, server-error
 //	                  by its own result
 //	unattributed      anything else
@@ -97,6 +110,11 @@
 // connection, or from what the load balancer remembers. A connection that was not
 // made has none of these; it is held against all that the load balancer thought up
 // then.
+//
+// Where a mesh has a gateway, a connection ends at one of its pods: the one that
+// logged any of its requests, or the one on the node that the load balancer remembers. The pod that answers is behind it: an
+// answer is held against that one, and what became of a connection against the
+// gateway's. Replicas, ready and least are those of the service all the same.
 //
 // # Clocks
 //
@@ -142,6 +160,16 @@ const (
 	Unattributed    = "unattributed"
 )
 
+// Causes that only the proxies of a mesh tell of.
+const (
+	NoHealthyUpstream = "no-healthy-upstream" // nobody was fit to be asked, although replicas were ready
+	UpstreamLost      = "upstream-lost"       // the connection to whom a proxy asked failed, and nothing above explains it
+	ProxyTimeout      = "proxy-timeout"       // a proxy gave up waiting
+	PolicyDenied      = "policy-denied"       // a proxy refused it by a rule of the mesh
+	NoRoute           = "no-route"            // a proxy had no way for it
+	Injected          = "injected"            // a proxy was told to make it fail or wait
+)
+
 // A Verdict is what a record proves. Durations are nanoseconds in JSON; instants
 // count from the start of the record. Fields are only ever added.
 type Verdict struct {
@@ -174,6 +202,7 @@ type Verdict struct {
 	Unmodelled  time.Duration `json:"outageOnAKS"` // Fault.Outage with AKS' clocks in place of ours
 	Timeline    []Bucket      `json:"timeline"`
 	Marks       []Mark        `json:"marks"`
+	Unread      []string      `json:"unread,omitempty"` // what proxies' logs say that is not in the record
 }
 
 // A Claim is one promise and what came of it.
@@ -235,6 +264,7 @@ type Case struct {
 	Node     string        `json:"node,omitempty"`
 	Cause    string        `json:"cause,omitempty"`
 	Story    string        `json:"story,omitempty"` // the evidence, in words
+	Hops     []Hop         `json:"hops,omitempty"`  // what proxies say of it, in the order of its way
 }
 
 // Times of the fault; -1 where it did not come to that.

@@ -88,7 +88,7 @@ func HTML(w io.Writer, v *claim.Verdict, rec *record.Record) error {
 		s.Touches = rec.Header.Touches
 		s.Foot += fmt.Sprintf(" Version %s, seed %d.", clean(rec.Header.Program), rec.Header.Seed)
 	}
-	page, err := template.New("report").Funcs(template.FuncMap{"clean": clean, "count": wording.Count, "lasting": lasting, "when": when}).Parse(reportHTML)
+	page, err := template.New("report").Funcs(template.FuncMap{"clean": clean, "count": wording.Count, "hop": hopWords, "lasting": lasting, "when": when}).Parse(reportHTML)
 	if err == nil {
 		err = page.Execute(w, s)
 	}

@@ -139,7 +139,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	kind := map[string]string{
 		nodesPath: "v1 NodeList", podsPath: "v1 PodList", slicesPath: "discovery.k8s.io/v1 EndpointSliceList",
-		"/apis/policy/v1/namespaces/fleet/poddisruptionbudgets": "policy/v1 PodDisruptionBudgetList",
+		"/apis/policy/v1/namespaces/fleet/poddisruptionbudgets":               "policy/v1 PodDisruptionBudgetList",
+		"/api/v1/namespaces/" + ingress + "/pods":                             "v1 PodList",
+		"/apis/discovery.k8s.io/v1/namespaces/" + ingress + "/endpointslices": "discovery.k8s.io/v1 EndpointSliceList",
+		"/apis/apps/v1/namespaces/" + ingress + "/deployments":                "apps/v1 DeploymentList",
 	}[folder]
 	if kind == "" {
 		a.mu.Unlock()

@@ -3,8 +3,6 @@ package watch
 import (
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
 )
@@ -12,14 +10,11 @@ import (
 // A book holds what is known, and turns what changes into events.
 type book struct {
 	Config
-	pods       map[string]*pod
+	service    *crew
+	gateway    *crew // nil: there is none
 	nodes      map[string]node
-	slices     map[string]map[string]endpoint // by slice and pod
-	endpoints  map[string]endpoint            // by pod, over all slices
 	backends   map[string]backend
-	deployment *appsv1.Deployment
 	apiTrouble error // of the last question
-	asked      time.Time
 	hasGround  bool
 	world      ground.WorldStatus
 	trouble    error // of the last look at the ground
@@ -39,10 +34,14 @@ type told struct {
 }
 
 func newBook(c Config, hasGround bool) *book {
-	return &book{
-		Config: c, hasGround: hasGround, pods: map[string]*pod{}, nodes: map[string]node{}, slices: map[string]map[string]endpoint{},
-		endpoints: map[string]endpoint{}, backends: map[string]backend{}, last: map[thing]told{}, restarts: map[string]int{}, unheard: map[string]bool{},
+	b := &book{
+		Config: c, hasGround: hasGround, service: newCrew(record.Endpoint, c.Namespace, c.Service), nodes: map[string]node{},
+		backends: map[string]backend{}, last: map[thing]told{}, restarts: map[string]int{}, unheard: map[string]bool{},
 	}
+	if c.Gateway != nil {
+		b.gateway = newCrew(record.GatewayKind, c.Gateway.Namespace, c.Gateway.Service)
+	}
+	return b
 }
 
 // An instant is when something was, as its source tells; the zero one is unknown.

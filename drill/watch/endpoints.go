@@ -15,11 +15,11 @@ import (
 // An endpoint is one place where the service is served.
 type endpoint struct{ state, node, zone string }
 
-func (w *Watch) slices() source {
-	api := w.Kube.DiscoveryV1().EndpointSlices(w.Namespace)
-	selector := discoveryv1.LabelServiceName + "=" + w.Service
+func (w *Watch) slices(c *crew) source {
+	api := w.Kube.DiscoveryV1().EndpointSlices(c.namespace)
+	selector := discoveryv1.LabelServiceName + "=" + c.name
 	return source{
-		name: "endpoints",
+		name: "endpoints of " + c.name,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = selector
 			return api.List(ctx, o)
@@ -29,21 +29,21 @@ func (w *Watch) slices() source {
 			return api.Watch(ctx, o)
 		},
 		all: func(b *book, items []runtime.Object, seen time.Duration) {
-			clear(b.slices)
+			clear(c.slices)
 			for _, item := range items {
 				s := item.(*discoveryv1.EndpointSlice)
-				b.slices[s.Name] = endpointsOf(s)
+				c.slices[s.Name] = endpointsOf(s)
 			}
-			b.mergeSlices(seen)
+			b.mergeSlices(c, seen)
 		},
 		one: func(b *book, item runtime.Object, seen time.Duration) {
 			s := item.(*discoveryv1.EndpointSlice)
-			b.slices[s.Name] = endpointsOf(s)
-			b.mergeSlices(seen)
+			c.slices[s.Name] = endpointsOf(s)
+			b.mergeSlices(c, seen)
 		},
 		gone: func(b *book, item runtime.Object, seen time.Duration) {
-			delete(b.slices, item.(*discoveryv1.EndpointSlice).Name)
-			b.mergeSlices(seen)
+			delete(c.slices, item.(*discoveryv1.EndpointSlice).Name)
+			b.mergeSlices(c, seen)
 		},
 	}
 }
@@ -89,10 +89,10 @@ func endpointsOf(s *discoveryv1.EndpointSlice) map[string]endpoint {
 
 // mergeSlices tells what the slices together say. An endpoint may for a moment
 // be in two of them.
-func (b *book) mergeSlices(seen time.Duration) {
+func (b *book) mergeSlices(c *crew, seen time.Duration) {
 	rank := map[string]int{"unready": 1, "terminating": 2, "ready": 3}
 	now := map[string]endpoint{}
-	for _, slice := range b.slices {
+	for _, slice := range c.slices {
 		for name, e := range slice {
 			if rank[e.state] > rank[now[name].state] {
 				now[name] = e
@@ -100,11 +100,11 @@ func (b *book) mergeSlices(seen time.Duration) {
 		}
 	}
 	event := func(name string, e endpoint) record.Event {
-		return record.Event{Seen: seen, Kind: record.Endpoint, Name: name, State: e.state, Node: e.node, Zone: e.zone}
+		return record.Event{Seen: seen, Kind: c.kind, Name: name, State: e.state, Node: e.node, Zone: e.zone}
 	}
-	for _, name := range sorted(b.endpoints) {
+	for _, name := range sorted(c.endpoints) {
 		if _, there := now[name]; !there {
-			gone := b.endpoints[name]
+			gone := c.endpoints[name]
 			gone.state = "gone"
 			b.end(event(name, gone))
 		}
@@ -112,14 +112,5 @@ func (b *book) mergeSlices(seen time.Duration) {
 	for _, name := range sorted(now) {
 		b.turn(event(name, now[name]), instant{})
 	}
-	b.endpoints = now
-}
-
-func (b *book) ready() (n int) {
-	for _, e := range b.endpoints {
-		if e.state == "ready" {
-			n++
-		}
-	}
-	return n
+	c.endpoints = now
 }

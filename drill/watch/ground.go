@@ -8,7 +8,7 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-// A backend is a node as the load balancer of the service sees it.
+// A backend is a node as the load balancer in front sees it.
 type backend struct{ state, reason string }
 
 func (w *Watch) lookAtGround(ctx context.Context) error {
@@ -58,11 +58,12 @@ func (b *book) takeWorld(seen time.Duration) {
 // ports of the service are asked.
 func (b *book) takeBackends(seen time.Duration) {
 	rank := map[string]int{"up": 1, "unknown": 2, "down": 3}
+	front := b.front().namespace + "/" + b.front().name
 	now := map[string]backend{}
 	since := map[string]time.Time{}
 	for _, r := range b.world.Regions {
 		for _, balancer := range r.Balancers {
-			if r.Name != b.Region || balancer.Name != b.Namespace+"/"+b.Service {
+			if r.Name != b.Region || balancer.Name != front {
 				continue
 			}
 			for _, row := range balancer.Backends {

@@ -21,9 +21,9 @@ func (w *Watch) askDeployment(ctx context.Context) error {
 		b.apiTrouble = err
 		switch {
 		case err == nil:
-			b.deployment, b.asked = d, began
+			b.service.deployments, b.service.asked = []*appsv1.Deployment{d}, began
 		case apierrors.IsNotFound(err):
-			b.deployment, b.asked, b.apiTrouble = nil, began, nil
+			b.service.deployments, b.service.asked, b.apiTrouble = nil, began, nil
 		}
 	})
 	if err == nil {
@@ -47,7 +47,7 @@ func (w *Watch) Await(ctx context.Context) error {
 	for {
 		w.mu.Lock()
 		changed := w.changed
-		fresh := w.book.hearsAll() && !w.book.asked.Before(began) && (!w.book.hasGround || !w.book.looked.Before(began))
+		fresh := w.book.hearsAll() && w.book.askedSince(began) && (!w.book.hasGround || !w.book.looked.Before(began))
 		unsteady := w.book.unsteady()
 		w.mu.Unlock()
 		if fresh && len(unsteady) == 0 {
@@ -73,16 +73,22 @@ func (b *book) hearsAll() bool {
 	return true
 }
 
+func (b *book) askedSince(began time.Time) bool {
+	return !slices.ContainsFunc(b.crews(), func(c *crew) bool { return c.asked.Before(began) })
+}
+
 func (b *book) unsteady() []string {
 	var all []string
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if b.apiTrouble != nil {
 		say("the API server does not answer: %v", b.apiTrouble)
 	}
-	b.unsteadyDeployment(say)
-	for _, name := range sorted(b.pods) {
-		if state := b.podNow(name); state != "ready" {
-			say("pod %s is %s", name, state)
+	for _, c := range b.crews() {
+		b.unsteadyCrew(c, say)
+		for _, name := range sorted(c.pods) {
+			if state := b.podNow(c.pods[name]); state != "ready" {
+				say("pod %s is %s", name, state)
+			}
 		}
 	}
 	for _, name := range sorted(b.nodes) {
@@ -97,8 +103,7 @@ func (b *book) unsteady() []string {
 }
 
 // podNow leaves out what is over for good and nobody's any more.
-func (b *book) podNow(name string) string {
-	p := b.pods[name]
+func (b *book) podNow(p *pod) string {
 	if over(p.Pod) && p.DeletionTimestamp == nil {
 		return "ready"
 	}
@@ -106,46 +111,40 @@ func (b *book) podNow(name string) string {
 	return state
 }
 
-func (b *book) unsteadyDeployment(say func(string, ...any)) {
-	d := b.deployment
-	if d == nil {
+func (b *book) unsteadyCrew(c *crew, say func(string, ...any)) {
+	if len(c.deployments) == 0 {
 		if b.apiTrouble == nil {
-			say("there is no deployment %s/%s", b.Namespace, b.Service)
+			say("there is no deployment %s/%s", c.namespace, c.name)
 		}
 		return
 	}
-	want := wanted(d)
-	s := d.Status
-	switch {
-	case s.ObservedGeneration < d.Generation:
-		say("deployment %s has changed, and nobody has looked at it yet", d.Name)
-	case s.UpdatedReplicas < want:
-		say("deployment %s has updated %d of %d replicas", d.Name, s.UpdatedReplicas, want)
-	case s.Replicas > want:
-		say("deployment %s has %d replicas, and %d are wanted", d.Name, s.Replicas, want)
-	case s.AvailableReplicas < want:
-		say("deployment %s has %d of %d replicas available", d.Name, s.AvailableReplicas, want)
+	for _, d := range c.deployments {
+		want := wanted(d)
+		s := d.Status
+		switch {
+		case s.ObservedGeneration < d.Generation:
+			say("deployment %s has changed, and nobody has looked at it yet", d.Name)
+		case s.UpdatedReplicas < want:
+			say("deployment %s has updated %d of %d replicas", d.Name, s.UpdatedReplicas, want)
+		case s.Replicas > want:
+			say("deployment %s has %d replicas, and %d are wanted", d.Name, s.Replicas, want)
+		case s.AvailableReplicas < want:
+			say("deployment %s has %d of %d replicas available", d.Name, s.AvailableReplicas, want)
+		}
 	}
-	if ready := b.ready(); ready != int(want) {
-		say("service %s has %d ready endpoints, and %d are wanted", b.Service, ready, want)
+	if ready := c.ready(); ready != c.wanted() {
+		say("service %s has %d ready endpoints, and %d are wanted", c.name, ready, c.wanted())
 	}
-	for _, name := range sorted(b.pods) {
-		if b.podNow(name) == "ready" && !over(b.pods[name].Pod) && b.endpoints[name].state != "ready" {
+	for _, name := range sorted(c.pods) {
+		if b.podNow(c.pods[name]) == "ready" && !over(c.pods[name].Pod) && c.endpoints[name].state != "ready" {
 			say("pod %s is ready, but no ready endpoint", name)
 		}
 	}
-	for _, name := range sorted(b.endpoints) {
-		if state := b.endpoints[name].state; state != "ready" {
+	for _, name := range sorted(c.endpoints) {
+		if state := c.endpoints[name].state; state != "ready" {
 			say("endpoint %s is %s", name, state)
 		}
 	}
-}
-
-func wanted(d *appsv1.Deployment) int32 {
-	if d.Spec.Replicas == nil {
-		return 1
-	}
-	return *d.Spec.Replicas
 }
 
 func (b *book) unsteadyGround(say func(string, ...any)) {
@@ -173,7 +172,7 @@ func (b *book) unsteadyGround(say func(string, ...any)) {
 		}
 	}
 	var serving []string
-	for _, e := range b.endpoints {
+	for _, e := range b.front().endpoints {
 		if e.state == "ready" && e.node != "" {
 			serving = append(serving, e.node)
 		}

@@ -19,10 +19,10 @@ type pod struct {
 	ends     map[string]bool // of containers that were told
 }
 
-func (w *Watch) pods(selector string) source {
-	api := w.Kube.CoreV1().Pods(w.Namespace)
+func (w *Watch) pods(c *crew, selector string) source {
+	api := w.Kube.CoreV1().Pods(c.namespace)
 	return source{
-		name: "pods",
+		name: "pods of " + c.name,
 		list: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = selector
 			return api.List(ctx, o)
@@ -35,16 +35,16 @@ func (w *Watch) pods(selector string) source {
 			there := map[string]bool{}
 			for _, item := range items {
 				there[item.(*corev1.Pod).Name] = true
-				b.takePod(item.(*corev1.Pod), seen)
+				b.takePod(c, item.(*corev1.Pod), seen)
 			}
-			for name, p := range b.pods {
+			for name, p := range c.pods {
 				if !there[name] {
-					b.podGone(p.Pod, seen)
+					b.podGone(c, p.Pod, seen)
 				}
 			}
 		},
-		one:  func(b *book, item runtime.Object, seen time.Duration) { b.takePod(item.(*corev1.Pod), seen) },
-		gone: func(b *book, item runtime.Object, seen time.Duration) { b.podGone(item.(*corev1.Pod), seen) },
+		one:  func(b *book, item runtime.Object, seen time.Duration) { b.takePod(c, item.(*corev1.Pod), seen) },
+		gone: func(b *book, item runtime.Object, seen time.Duration) { b.podGone(c, item.(*corev1.Pod), seen) },
 	}
 }
 
@@ -52,15 +52,15 @@ func (b *book) podEvent(p *corev1.Pod, seen time.Duration) record.Event {
 	return record.Event{Seen: seen, Kind: record.Pod, Name: p.Name, Node: p.Spec.NodeName, Zone: b.zoneOf(p.Spec.NodeName)}
 }
 
-func (b *book) takePod(now *corev1.Pod, seen time.Duration) {
-	p, known := b.pods[now.Name]
+func (b *book) takePod(of *crew, now *corev1.Pod, seen time.Duration) {
+	p, known := of.pods[now.Name]
 	if known && p.UID != now.UID { // another one of the same name
-		b.podGone(p.Pod, seen)
+		b.podGone(of, p.Pod, seen)
 		known = false
 	}
 	if !known {
 		p = &pod{ends: map[string]bool{}}
-		b.pods[now.Name] = p
+		of.pods[now.Name] = p
 	}
 	p.Pod = now
 	for _, c := range now.Status.ContainerStatuses {
@@ -95,11 +95,11 @@ func (b *book) takePod(now *corev1.Pod, seen time.Duration) {
 	p.wasReady = state == "ready" || state == "unready" && p.wasReady
 }
 
-func (b *book) podGone(p *corev1.Pod, seen time.Duration) {
-	if known, ok := b.pods[p.Name]; !ok || known.UID != p.UID {
+func (b *book) podGone(of *crew, p *corev1.Pod, seen time.Duration) {
+	if known, ok := of.pods[p.Name]; !ok || known.UID != p.UID {
 		return
 	}
-	delete(b.pods, p.Name)
+	delete(of.pods, p.Name)
 	e := b.podEvent(p, seen)
 	e.State = "deleted"
 	b.end(e)

@@ -1,5 +1,6 @@
 // Package watch tells what a cluster and the ground below it do while a drill
-// runs, as events of the record. Call Start before the load and Stop after it;
+// runs, as events of the record. With a gateway in Config, its endpoints and pods
+// are told like those of the service, and the backends are those of its Service. Call Start before the load and Stop after it;
 // Await waits until everything is in order, Unsteady says what is not. It changes
 // nothing and judges nothing.
 //
@@ -17,7 +18,7 @@
 //     before At, by less than a second. Otherwise At is the beginning of the second
 //     that is told: the turn was after At, by less than a second. Terminating
 //     counts from the request to delete, ended from the end of the container.
-//   - Endpoint, deleted pods and nodes, cordoned: nobody tells an instant; At is
+//   - Endpoint, GatewayKind, deleted pods and nodes, cordoned: nobody tells an instant; At is
 //     when it was seen. The API server tells it some milliseconds after it is so,
 //     or when it answers again.
 package watch
@@ -43,10 +44,16 @@ type Config struct {
 	Region    string
 	Namespace string
 	Service   string
+	Gateway   *Gateway  // nil: clients reach the service itself
 	Started   time.Time // instants are told relative to it
 	// Tell hears of every event, one at a time. It must not wait for long.
 	Tell func(record.Event)
 }
+
+// A Gateway is the Service of type LoadBalancer through which clients come to a
+// mesh, and the proxies behind it: the way in, and as much to be in order as the
+// service.
+type Gateway struct{ Namespace, Service string }
 
 const (
 	startWithin = 15 * time.Second       // for the first look at everything
@@ -106,8 +113,17 @@ func (w *Watch) begin(ctx, life context.Context) error {
 	}
 	w.wg.Go(func() { w.takeIn(life) })
 	// Nodes first: what is on them has their zone.
-	sources := []source{w.nodes(), w.pods(selector.String()), w.slices()}
+	service := w.book.service
+	sources := []source{w.nodes(), w.pods(service, selector.String()), w.slices(service)}
 	polls := []poll{{every: askEvery, ask: w.askDeployment}}
+	if gateway := w.book.gateway; gateway != nil {
+		selector, err := w.gatewaySelector(ctx)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, w.pods(gateway, selector.String()), w.slices(gateway))
+		polls = append(polls, poll{every: askEvery, ask: func(ctx context.Context) error { return w.askGateway(ctx, selector) }})
+	}
 	if w.look != nil {
 		polls = append(polls, poll{every: lookEvery, ask: w.lookAtGround})
 	}
@@ -182,9 +198,9 @@ func (w *Watch) post(ctx context.Context, update func(b *book, seen time.Duratio
 	}
 }
 
-// Ready counts the endpoints that are ready now.
+// Ready counts the endpoints of the service that are ready now.
 func (w *Watch) Ready() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.book.ready()
+	return w.book.service.ready()
 }
