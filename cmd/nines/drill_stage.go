@@ -24,6 +24,7 @@ import (
 	"github.com/nines-ha/nines/drill/fault"
 	"github.com/nines-ha/nines/drill/load"
 	"github.com/nines-ha/nines/drill/report"
+	"github.com/nines-ha/nines/drill/watch"
 	"github.com/nines-ha/nines/fleet/telemetry"
 	"github.com/nines-ha/nines/fleet/traffic"
 	"github.com/nines-ha/nines/ground"
@@ -388,6 +389,9 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	plan.Traffic, plan.Mix = vehicles, vehicles.Mix()
 	plan.Dial = func(ctx context.Context, _ int) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
+	}
+	if s.mesh {
+		plan.Gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
 	}
 	if s.outside == nil {
 		return plan, nil
