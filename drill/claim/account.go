@@ -31,15 +31,15 @@ const (
 )
 
 // Tell gives the whole story of a request, and of the attempts that a client made
-// of it: those whose id is that of the first with a number.
+// of it, one after the other.
 func Tell(rec *record.Record, id string) ([]Account, error) {
 	if _, err := Judge(rec); err != nil {
 		return nil, err
 	}
 	q := newInquiry(rec)
 	var accounts []Account
-	for _, r := range q.requests {
-		if id == "" || r.ID != id && !strings.HasPrefix(r.ID, id+".") {
+	for _, r := range q.attempts {
+		if id == "" || r.ID != id && r.Of != id {
 			continue
 		}
 		if len(accounts) < mostAccounts {

@@ -16,11 +16,12 @@ func TestTell(t *testing.T) {
 	b.event(6*s, record.Part, "eu/telemetry", "stopped")
 	r := b.refuse(6*s+300*ms, 503, "UF,URX", func(h *record.Hop) { h.Attempts, h.Failure, h.Trace = 3, "connection_timeout", "0af7" })
 	b.Hops = append(b.Hops, record.Hop{At: r.Sent, Length: ms, Proxy: record.Outbound, Pod: "p1", Node: "n1", Flags: []string{"UF"}, Upstream: "20.0.0.1:5432"})
-	b.at(7 * s).ID = r.ID + ".2"
+	later := b.at(7 * s)
+	later.ID, later.Of, later.Retries, r.Again = r.ID+".1", r.ID, 1, true
 	b.End.Unread = []string{"one log"}
 	recount(b.Record)
 	all, err := Tell(b.Record, r.ID)
-	if err != nil || len(all) != 2 || all[1].ID != r.ID+".2" {
+	if err != nil || len(all) != 2 || all[1].ID != r.ID+".1" {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	a := all[0]

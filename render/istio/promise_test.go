@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nines-ha/nines/render"
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -131,7 +132,13 @@ func (all objects) problems(sys *system.System) []string {
 		}
 		promise((len(rule) == 0) == (callers == 0), "%d rules for %d callers", len(rule), callers)
 		if len(rule) == 1 {
-			promise(len(rule[0].From) == 1 && len(rule[0].From[0].Source.Principals) == callers, "others than the callers get in")
+			gateways, services := 0, 0
+			for _, from := range rule[0].From {
+				promise(len(from.Source.Namespaces) == 0 || slices.Equal(from.Source.Namespaces, []string{istio.IngressNamespace}), "a whole namespace gets in: %v", from.Source.Namespaces)
+				gateways += len(from.Source.Namespaces)
+				services += len(from.Source.Principals)
+			}
+			promise(gateways+services == callers && (gateways == 1) == public, "others than the callers get in")
 			for _, to := range rule[0].To {
 				promise(slices.Equal(to.Operation.Ports, []string{fmt.Sprint(service.Port)}), "ports %v", to.Operation.Ports)
 				promise((len(to.Operation.Paths) == 0) == (len(service.Operations) == 0), "paths %v", to.Operation.Paths)
