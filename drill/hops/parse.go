@@ -100,8 +100,12 @@ func parse(line []byte) (entry, bool) {
 	if err != nil {
 		return entry{}, false
 	}
+	id := record.RequestOf(string(f.Trace))
+	if id == "" {
+		id = f.ID.short(mostWord)
+	}
 	e := entry{at: at, from: string(f.Cluster), to: host(string(f.To)), hop: record.Hop{
-		ID: f.ID.short(mostWord), Length: time.Duration(f.MS.number()) * time.Millisecond, Status: f.Status.number(),
+		ID: id, Length: time.Duration(f.MS.number()) * time.Millisecond, Status: f.Status.number(),
 		Flags: flags(f.Flags), Details: f.Details.short(mostText), Upstream: f.Upstream.short(mostWord), Attempts: f.Attempts.number(),
 		Failure: f.Failure.short(mostText), Peer: f.Peer.short(mostText), Trace: f.Trace.short(mostWord),
 	}}

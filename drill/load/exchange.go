@@ -217,6 +217,9 @@ func (r *run) compose(conn *connection, x *exchange) {
 	header.SetHost(r.Host)
 	header.SetUserAgent("nines")
 	header.Set("X-Request-Id", x.told.ID)
+	if parent := record.TraceParent(x.told.ID); parent != "" {
+		header.Set("Traceparent", parent) // a gateway gives a request an ID of its own
+	}
 	if r.Retry.Attempts > 1 && asked.Idempotent && asked.Write != nil {
 		header.Set("Idempotency-Key", x.first())
 	}

@@ -65,6 +65,10 @@ func (m mesh) pool(service system.Service) *networkingapi.ConnectionPoolSettings
 			Http1MaxPendingRequests: int32(service.Limits.Pending),
 			Http2MaxRequests:        int32(service.Limits.Requests), // of HTTP/1.1 too
 			IdleTimeout:             durationpb.New(idleTimeout),
+			// Between proxies, whatever the service speaks: a try that takes too long
+			// then ends a stream, not a connection. A proxy that has to open connections
+			// because it is late is later still.
+			H2UpgradePolicy: networkingapi.ConnectionPoolSettings_HTTPSettings_UPGRADE,
 		},
 	}
 }

@@ -10,7 +10,7 @@ import (
 // What a sidecar asks for. It is sized for a service of a few hundred requests
 // a second; there is no CPU limit, as for the service itself.
 const (
-	proxyCPU         = "10m"
+	proxyCPU         = "100m"
 	proxyMemory      = "64Mi"
 	proxyMemoryLimit = "192Mi"
 )
