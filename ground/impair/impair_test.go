@@ -501,7 +501,7 @@ func TestPodEnds(t *testing.T) {
 	p := s.impair(Impairment{Port: port, Errors: 1, Status: 503})
 	s.endPod()
 	select {
-	case <-p.Gone():
+	case <-p.Over():
 	case <-time.After(patience):
 		t.Fatal("it does not notice")
 	}

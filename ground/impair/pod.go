@@ -26,8 +26,9 @@ const (
 type Pod struct {
 	what  Impairment
 	net   *namespace.Set
-	alive *os.File // a process that lives as long as the pod
-	gone  chan struct{}
+	alive *os.File      // a process that lives as long as the pod
+	gone  chan struct{} // closed when it has ended
+	over  chan struct{} // closed when nobody waits for that any more
 	wg    sync.WaitGroup
 
 	proxy *exec.Cmd // nil: no request is touched
@@ -48,7 +49,7 @@ func Start(ctx context.Context, pid int, what Impairment, log *os.File) (*Pod, e
 	if err := what.Validate(); err != nil {
 		return nil, err
 	}
-	p := &Pod{what: what, gone: make(chan struct{})}
+	p := &Pod{what: what, gone: make(chan struct{}), over: make(chan struct{})}
 	if err := p.open(pid); err != nil {
 		return nil, what.refuse("%w", err)
 	}
@@ -77,6 +78,7 @@ func (p *Pod) open(pid int) error {
 // watch ends everything when the pod has ended: a proxy would keep the network of
 // a pod that is no more. A pidfd is readable when its process has ended.
 func (p *Pod) watch() {
+	defer close(p.over)
 	raw, err := p.alive.SyscallConn()
 	if err != nil {
 		return
@@ -194,11 +196,9 @@ func (p *Pod) hear(out io.Reader, first chan<- word) {
 	p.mu.Unlock()
 }
 
-// Gone is closed when the pod has ended; Stop is still to be called.
-func (p *Pod) Gone() <-chan struct{} { return p.gone }
-
-// What is the impairment.
-func (p *Pod) What() Impairment { return p.what }
+// Over is closed when the pod has ended or is mended. Stop is to be called all the
+// same.
+func (p *Pod) Over() <-chan struct{} { return p.over }
 
 // Status answers at once.
 func (p *Pod) Status() Status {
