@@ -162,7 +162,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
-		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil,
+		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Site.Mesh,
 		Started: started, Seed: r.Site.Seed, Service: service, Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
 		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
