@@ -109,7 +109,7 @@ func (sc *scene) withoutIstiod(ctx context.Context, meanwhile, after action) (*I
 			replicas = *d.Spec.Replicas
 		}
 		if replicas == 0 {
-			return nil, fmt.Errorf("Deployment %s has no replicas already", d.Name)
+			return nil, fmt.Errorf("there are no replicas of Deployment %s already", d.Name)
 		}
 		names = append(names, d.Name)
 		i.Heals = append(i.Heals, Heal{Do: "scale", Namespace: mesh.System, Name: d.Name, Replicas: replicas})

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -58,7 +58,7 @@ func proxy(in io.Reader, words *json.Encoder) error {
 		return err
 	}
 	s := &spoiler{Impairment: what, mended: make(chan struct{})}
-	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerWait, ErrorLog: silent()}
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerWait, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	ended := make(chan struct{})
@@ -128,7 +128,7 @@ func (s *spoiler) handler() http.Handler {
 		// A service that gives no answer gives none here.
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		FlushInterval: -1,
-		ErrorLog:      silent(),
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -172,5 +172,3 @@ func (s *spoiler) wait(ctx context.Context) error {
 	}
 	return nil
 }
-
-func silent() *log.Logger { return log.New(io.Discard, "", 0) }
