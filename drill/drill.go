@@ -56,6 +56,15 @@ func All() []Drill {
 			// While nothing can be stored, what counts is that nobody is kept waiting.
 			p.Availability, p.P50, p.P95, p.P99, p.Answer = 0, 0, 0, 0, answer
 		}},
+		"gray-pod":           {Window: 30 * time.Second, promise: unwell},
+		"slow-pod":           {Window: 30 * time.Second, promise: unwell},
+		"stalled-dependency": {Window: 30 * time.Second, promise: unwell},
+		"gateway-loss":       {Window: 45 * time.Second, promise: func(p *record.Promise, _ record.Service) { p.Restored = true }},
+		"istiod-loss":        {Window: 45 * time.Second, promise: func(p *record.Promise, _ record.Service) { p.Failed = new(int) }},
+		"injector-loss": {Window: 120 * time.Second, promise: func(p *record.Promise, s record.Service) {
+			p.Failed, p.Meshed = new(int), true
+			p.Capacity, p.Restored = s.Least, true
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {
@@ -69,6 +78,12 @@ func All() []Drill {
 func orderly(p *record.Promise) {
 	p.Failed, p.P99 = new(int), least(p.P99, graceful)
 }
+
+// ejected is how long a pod that is unwell may go on being asked.
+const ejected = 5 * time.Second
+
+// unwell is of one pod that serves badly while Kubernetes believes it to be well.
+func unwell(p *record.Promise, _ record.Service) { p.Ejected = ejected }
 
 func lost(p *record.Promise, _ record.Service) { p.Restored, p.Capacity = true, 1 }
 

@@ -51,6 +51,13 @@ func TestPromise(t *testing.T) {
 		{"apiserver-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.P99 == objective.P99 }},
 		{"zone-return", func(p record.Promise) bool { return *p.Failed == 0 }},
 		{"zone-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Capacity == 1 && p.Restored }},
+		{"gray-pod", func(p record.Promise) bool {
+			return p.Availability == 0.999 && p.P99 == objective.P99 && p.Ejected == ejected
+		}},
+		{"stalled-dependency", func(p record.Promise) bool { return p.Ejected == ejected && p.Failed == nil }},
+		{"gateway-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Restored }},
+		{"istiod-loss", func(p record.Promise) bool { return *p.Failed == 0 && !p.Meshed }},
+		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nines-ha/nines/ground/impair"
 	"github.com/nines-ha/nines/ground/world"
 )
 
@@ -192,6 +193,22 @@ func (c *Client) Halt(ctx context.Context, part string, halted bool) error {
 // the first region.
 func (c *Client) Suspend(ctx context.Context, part string, suspended bool) error {
 	return c.verb(ctx, "/suspend/"+part, suspended)
+}
+
+// An Impairment is what is wrong with one pod of which Kubernetes believes that it
+// is well.
+type Impairment = impair.Impairment
+
+// Impair makes a pod unwell, for new connections and those that there are, until
+// Mend or until the pod ends. It is told in the Status of its region.
+func (c *Client) Impair(ctx context.Context, region string, i Impairment) error {
+	return c.do(ctx, http.MethodPost, "/world/impair/"+url.PathEscape(region), i, nil)
+}
+
+// Mend makes a pod well again. One that is well, or that is gone, is no error.
+func (c *Client) Mend(ctx context.Context, region, namespace, pod string) error {
+	path := fmt.Sprintf("/world/mend/%s/%s/%s", url.PathEscape(region), url.PathEscape(namespace), url.PathEscape(pod))
+	return c.do(ctx, http.MethodPost, path, nil, nil)
 }
 
 // Apply makes a region's cluster hold exactly these files, and waits until what

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/nines-ha/nines/ground/impair"
 	"github.com/nines-ha/nines/ground/node"
 	"github.com/nines-ha/nines/ground/world"
 )
@@ -20,6 +21,8 @@ func Stage(args []string, stderr io.Writer) (code int, ok bool) {
 		err = node.Stage()
 	case world.StageName:
 		err = world.Stage()
+	case impair.StageName:
+		err = impair.Stage()
 	case guardStage:
 		err = guardMain(args[1:])
 	default:

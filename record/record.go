@@ -132,6 +132,8 @@ type Promise struct {
 	Writes       bool          `json:"writes,omitempty"`   // none acknowledged is lost, doubled or changed
 	Fresh        bool          `json:"fresh,omitempty"`    // no stale read
 	Restored     bool          `json:"restored,omitempty"` // all replicas are back before the window ends
+	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
+	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
 }
 
 // A Clock is a period of the platform that is shorter here than on AKS.
@@ -251,10 +253,21 @@ const (
 	Backend  = "backend"  // unknown, up, down: what the load balancer's probes say; Name is the node
 	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
 	Fault    = "fault"    // done, undone: one action of the drill on Name
+	Mesh     = "mesh"     // inside, outside: a pod as it was made; Name is the pod
+	Impaired = "impaired" // asked, spared, broken: a pod that the drill has made unwell gets requests, or has had none for 2 s; what counts them ended
 
 	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
 	// pod. The pod's own turns are of the kind Pod.
 	GatewayKind = "gateway"
+)
+
+// States of a Mesh and of an Impaired event.
+const (
+	Inside  = "inside"
+	Outside = "outside"
+	Asked   = "asked"
+	Spared  = "spared"
+	Broken  = "broken"
 )
 
 // An Event is a turn of the state of something. The first of a thing tells the

@@ -108,7 +108,7 @@ func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, 
 // become patches the twin's mistake into the running system. The function that
 // undoes it must be called; when this program is killed before, it is undone too.
 func (s *stage) become(ctx context.Context, t twin.Twin) (func() error, error) {
-	good, err := manifests(ctx, s.sys, s.mesh)
+	good, err := manifests(ctx, s.sys, s.site.Mesh)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (s *stage) become(ctx context.Context, t twin.Twin) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	bad, err := manifests(ctx, sys, s.mesh)
+	bad, err := manifests(ctx, sys, s.site.Mesh)
 	if err != nil {
 		return nil, err
 	}

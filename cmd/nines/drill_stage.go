@@ -41,7 +41,6 @@ type stage struct {
 	service system.Service
 	site    fault.Site
 	outside *ground.Outside // nil: not a ground
-	mesh    bool            // clients come in through its gateway
 	address string
 	dir     string // of records
 	unlock  func()
@@ -240,7 +239,7 @@ func (s *stage) enter(ctx context.Context) error {
 	if err := sameGround(s.sys, status); err != nil {
 		return err
 	}
-	s.site.Ground, s.mesh = client, status.Mesh != ""
+	s.site.Ground, s.site.Mesh = client, status.Mesh != ""
 	s.site.Access = fault.Access{Ground: client.Name, Kubeconfig: status.Kubeconfig, Context: s.site.Region}
 	for _, st := range status.Stores {
 		s.site.Stores = append(s.site.Stores, st.Name)
@@ -285,7 +284,7 @@ func (s *stage) kube() error {
 // service.
 func (s *stage) frontDoor(ctx context.Context) (string, error) {
 	namespace, name := s.site.Namespace, s.site.Service
-	if s.mesh {
+	if s.site.Mesh {
 		namespace, name = istio.IngressNamespace, istio.Ingress
 	}
 	service, err := s.site.Kube.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -390,7 +389,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	plan.Dial = func(ctx context.Context, _ int) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
 	}
-	if s.mesh {
+	if s.site.Mesh {
 		plan.Gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
 	}
 	if s.outside == nil {

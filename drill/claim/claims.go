@@ -81,6 +81,12 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	if p.Restored {
 		q.restored(v.Fault, add)
 	}
+	if p.Ejected > 0 {
+		q.ejected(p.Ejected, add)
+	}
+	if p.Meshed {
+		q.meshed(add)
+	}
 	if p.Writes {
 		w := v.Writes
 		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), wording.Count(w.Acknowledged))

@@ -39,6 +39,19 @@ func TestClaims(t *testing.T) {
 			b.Stored = append(b.Stored[:1200], b.Stored[1201:]...)
 		}
 	}
+	spared := func(at time.Duration) func(*script) {
+		return func(b *script) {
+			b.event(5*s, record.Impaired, "p1", record.Asked)
+			b.event(at, record.Impaired, "p1", record.Spared)
+			b.event(20*s, record.Impaired, "p1", record.Asked) // it is tried again
+		}
+	}
+	inMesh := func(state string) func(*script) {
+		return func(b *script) {
+			b.event(20*s, record.Mesh, "p1", record.Inside)
+			b.event(20*s, record.Mesh, "p4", state)
+		}
+	}
 	tests := []struct {
 		name      string
 		promise   record.Promise
@@ -64,6 +77,9 @@ func TestClaims(t *testing.T) {
 		}), "1 lost, none doubled, none changed of 3,000"},
 		{"writes", record.Promise{Writes: true}, store(func(b *script) { b.Stored[7].Copies = 2 }), store(func(b *script) { b.Stored[7].Copies = 1 }), "none lost, 1 doubled, none changed of 3,000"},
 		{"writes", record.Promise{Writes: true}, store(func(b *script) { b.Stored[7].Sum = "s8" }), store(func(b *script) { b.Stored[7].Sum = "s7" }), "none lost, none doubled, 1 changed of 3,000"},
+		{"ejected", record.Promise{Ejected: 5 * s}, spared(10*s + ms), spared(10 * s), "the last came after 5.001 s"},
+		{"ejected", record.Promise{Ejected: 5 * s}, func(b *script) { b.event(5*s, record.Impaired, "p1", record.Asked) }, spared(7 * s), "pod p1 got requests all along"},
+		{"meshed", record.Promise{Meshed: true}, inMesh(record.Outside), inMesh(record.Inside), "1 of 2 pods: p4"},
 		{"fresh", record.Promise{Fresh: true}, read(1170), read(1171), "1 stale read"},
 	}
 	for _, tc := range tests {
@@ -125,5 +141,27 @@ func TestUnjudged(t *testing.T) {
 				t.Errorf("claim %s, verdict %s (%s): %s", c.Outcome, v.Verdict, v.Because, c.Got)
 			}
 		})
+	}
+}
+
+// What is not known is no proof.
+func TestEjectedAndMeshedUnknown(t *testing.T) {
+	for name, change := range map[string]func(*script){
+		"nobody counted":         func(*script) {},
+		"the counting ended":     func(b *script) { b.event(7*s, record.Impaired, "p1", record.Broken).Reason = "killed" },
+		"hardly anybody asks it": func(b *script) { b.Header.Load.Rate = 1; b.event(7*s, record.Impaired, "p1", record.Spared) },
+	} {
+		b := newScript(t)
+		b.Header.Promise = record.Promise{Ejected: 5 * s, Meshed: true}
+		change(b)
+		v, err := Judge(b.Record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range v.Claims {
+			if c.Outcome != Inconclusive {
+				t.Errorf("%s: %+v", name, c)
+			}
+		}
 	}
 }

@@ -93,8 +93,10 @@ func (q *inquiry) stands(c *Claim) bool {
 	switch measured := len(q.behind)+len(q.busy) == 0; c.Name {
 	case "writes", "fresh":
 		return true // nothing that is slow or late makes a store forget
-	case "capacity", "restored":
-		return measured // they are about replicas, not about requests
+	case "meshed":
+		return true // it is about what was made
+	case "capacity", "restored", "ejected":
+		return measured // they are about replicas, not about what clients saw
 	default:
 		return measured && len(q.open) == 0
 	}

@@ -115,6 +115,8 @@ func notices(e *record.Event) bool {
 		return e.State == "unready" || e.State == "terminating" || e.State == "gone"
 	case record.NodeKind:
 		return e.State == "not-ready" || e.State == "unknown" || e.State == "deleted"
+	case record.Impaired:
+		return e.State == record.Spared
 	}
 	return false
 }
@@ -148,6 +150,8 @@ func sign(e *record.Event) string {
 		return "load balancer: " + e.Name + " " + e.State
 	case record.NodeKind:
 		return "node " + e.Name + " " + e.State
+	case record.Impaired:
+		return "pod " + e.Name + " gets no more requests"
 	default:
 		return fmt.Sprintf("%s %s %s", e.Kind, e.Name, e.State)
 	}

@@ -95,6 +95,49 @@ func All() []Fault {
 				"stands for storage that stalls: only deadlines end the waiting",
 			},
 		},
+		{
+			Name: "gray-pod", Ground: true, prepare: grayPod,
+			About: [2]string{
+				"makes one ready pod answer half of its requests with 503, by chance; its probes say that it is well",
+				"stands for a replica that is ill and does not know it: only who asks it can tell",
+			},
+		},
+		{
+			Name: "slow-pod", Ground: true, prepare: slowPod,
+			About: [2]string{
+				"makes one ready pod answer 2 s late; its probes say that it is well",
+				"stands for a replica without CPU, or with a bad disk: it fails nothing, and holds everybody up",
+			},
+		},
+		{
+			Name: "stalled-dependency", Ground: true, store: true, prepare: stalledDependency,
+			About: [2]string{
+				"loses all packets of one ready pod to its database; its probes and the other pods are well",
+				"stands for a bad path between two machines: the dependency is fine, and one replica has none",
+			},
+		},
+		{
+			Name: "gateway-loss", Self: true, mesh: true, prepare: gatewayLoss,
+			About: [2]string{
+				"deletes one pod of the mesh's ingress gateway with no grace period",
+				"stands for the crash of what every request goes through",
+			},
+		},
+		{
+			// On AKS the add-on gives istiod its replicas back at once.
+			Name: "istiod-loss", Ground: true, mesh: true, prepare: istiodLoss,
+			About: [2]string{
+				"deletes every pod of istiod with no grace period and keeps them away for 15 s",
+				"stands for the loss of the mesh's control plane: the data path must not need it",
+			},
+		},
+		{
+			Name: "injector-loss", Ground: true, mesh: true, prepare: injectorLoss,
+			About: [2]string{
+				"takes istiod away for 15 s and asks for a restart of the service meanwhile",
+				"stands for a release while nobody gives sidecars: new pods must wait, or start outside the mesh",
+			},
+		},
 	}
 }
 

@@ -25,6 +25,7 @@ type Site struct {
 	Namespace string
 	Service   string   // its Deployment and Service have this name
 	Stores    []string // managed databases, of a ground
+	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
 	Seed      uint64   // chooses the victims
 }
 
@@ -44,6 +45,7 @@ type Fault struct {
 
 	nodes, zones int // that there must be
 	store        bool
+	mesh         bool
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 
@@ -120,7 +122,7 @@ func (a action) run(ctx context.Context, tell func(record.Event)) error {
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, uncordon, autoscale, scale, apply
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, apply
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`

@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency gateway-loss istiod-loss injector-loss")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}
@@ -72,6 +72,8 @@ func TestAvailable(t *testing.T) {
 		{"zone-return", objects(3), "zone-return needs a proving ground"},
 		{"database-stall", objects(3), "database-stall needs a proving ground"},
 		{"apiserver-loss", objects(3), "apiserver-loss needs a proving ground"},
+		{"gray-pod", objects(3), "gray-pod needs a proving ground"},
+		{"gateway-loss", objects(3), "gateway-loss needs a mesh, and web is in none"},
 	} {
 		s, kube := site(1, test.objects...)
 		f, err := Find(test.fault)
@@ -341,6 +343,7 @@ func TestHealsAreData(t *testing.T) {
 		{Do: "power", Node: "n1"},
 		{Do: "join", Region: "westeurope", Zone: 2},
 		{Do: "start", Part: "westeurope/apiserver"},
+		{Do: "mend", Region: "westeurope", Namespace: "fleet", Name: "web-1"},
 		{Do: "autoscale", Namespace: "fleet", Name: "web", Least: 2, Replicas: 9},
 		{Do: "apply", Region: "westeurope", Files: []ground.File{{Path: "a.yaml", Body: []byte("a: \"b\"\n")}}},
 	}

@@ -128,7 +128,7 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 		return m.scale(ctx, h)
 	case "autoscale":
 		return m.autoscale(ctx, h)
-	case "power", "thaw", "plug", "join", "start", "resume", "apply":
+	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
 			return false, err
@@ -150,6 +150,8 @@ func onGround(ctx context.Context, client *ground.Client, h Heal) (changed bool,
 	}
 	is := conditionOf(s, h)
 	switch {
+	case h.Do == "mend": // in any case: what is only being made unwell is not told yet
+		return is.impaired, client.Mend(ctx, h.Region, h.Namespace, h.Name)
 	case h.Do == "power" && is.machine == "stopped":
 		return true, client.Power(ctx, h.Node, true)
 	case h.Do == "thaw" && is.machine == "frozen":
@@ -168,8 +170,8 @@ func onGround(ctx context.Context, client *ground.Client, h Heal) (changed bool,
 
 // condition is what a step is about, as the ground sees it.
 type condition struct {
-	machine                string
-	cut, halted, suspended bool
+	machine                          string
+	cut, halted, suspended, impaired bool
 }
 
 func conditionOf(s ground.Status, h Heal) (is condition) {
@@ -181,6 +183,9 @@ func conditionOf(s ground.Status, h Heal) (is condition) {
 		}
 		for _, z := range r.CutZones {
 			is.cut = is.cut || r.Name == h.Region && z == h.Zone
+		}
+		for _, p := range r.Impaired {
+			is.impaired = is.impaired || r.Name == h.Region && p.Namespace == h.Namespace && p.Pod == h.Name
 		}
 		for _, st := range s.Stores {
 			is.suspended = is.suspended || i == 0 && st.Suspended && r.Name+"/"+st.Name == h.Part
@@ -256,6 +261,8 @@ func (h Heal) String() string {
 		return "start " + h.Part + " again"
 	case "resume":
 		return "let " + h.Part + " go on"
+	case "mend":
+		return fmt.Sprintf("make pod %s/%s well again", h.Namespace, h.Name)
 	case "uncordon":
 		return "uncordon node " + h.Node
 	case "autoscale":

@@ -62,7 +62,7 @@ func newFakeGround(t *testing.T) *fakeGround {
 		Regions: []world.RegionStatus{{Name: "here", CutZones: []int{2}, Nodes: []world.NodeStatus{
 			{Name: "off", State: "stopped"}, {Name: "hung", State: "frozen"}, {Name: "unplugged", State: "running", Cut: true},
 			{Name: "well", State: "running"},
-		}}},
+		}, Impaired: []world.ImpairedStatus{{Namespace: "fleet", Pod: "ill"}}}},
 		Stores: []world.StoreStatus{{Name: "ledger", Suspended: true}},
 	}}
 	l, err := net.Listen("unix", filepath.Join(home, "control.sock"))
@@ -127,6 +127,7 @@ func TestSteps(t *testing.T) {
 		{Heal{Do: "start", Part: "here/etcd"}, ""},
 		{Heal{Do: "resume", Part: "here/ledger"}, `/suspend/here/ledger {"do":false}`},
 		{Heal{Do: "resume", Part: "here/other"}, ""},
+		{Heal{Do: "mend", Region: "here", Namespace: "fleet", Name: "ill"}, "/mend/here/fleet/ill "},
 		{Heal{Do: "apply", Region: "here", Files: []ground.File{{Path: "a"}}}, `/files/here [{"path":"a","body":null}]`},
 	} {
 		t.Run(test.heal.Do+" "+test.heal.target(), func(t *testing.T) {
@@ -142,6 +143,10 @@ func TestSteps(t *testing.T) {
 				t.Errorf("in words: %q", s)
 			}
 		})
+	}
+	g := newFakeGround(t) // what is only being made unwell is not told yet
+	if changed, err := quiet(t, g.access).step(t.Context(), Heal{Do: "mend", Region: "here", Namespace: "fleet", Name: "other"}); changed || err != nil || len(g.did()) != 1 {
+		t.Errorf("%t, %v, orders %q", changed, err, g.did())
 	}
 	if _, err := (&mender{}).step(t.Context(), Heal{Do: "sing"}); err == nil {
 		t.Error("it can sing")

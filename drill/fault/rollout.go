@@ -34,13 +34,16 @@ func rollingRestart(_ context.Context, sc *scene) (*Injection, error) {
 				old[p.UID] = true
 			}
 			tell(sc.onService(done, "restart of "+name+" begun"))
-			patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().UTC().Format(time.RFC3339Nano))
-			if err := sc.patchDeployment(ctx, patch); err != nil {
+			if err := sc.patchDeployment(ctx, restartPatch()); err != nil {
 				return err
 			}
 			return until(ctx, "wait for the rollout of "+name, func(ctx context.Context) error { return sc.rolledOut(ctx, old) })
 		},
 	}, nil
+}
+
+func restartPatch() string {
+	return fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().UTC().Format(time.RFC3339Nano))
 }
 
 func (sc *scene) patchDeployment(ctx context.Context, patch string) error {

@@ -42,6 +42,9 @@ func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 	if f.store && len(s.Stores) == 0 {
 		return nil, &ImpossibleError{fmt.Sprintf("%s needs a managed database, and %s has none", f.Name, s.Namespace)}
 	}
+	if f.mesh && !s.Mesh {
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs a mesh, and %s is in none", f.Name, s.Service)}
+	}
 	sum := fnv.New64a()
 	sum.Write([]byte(f.Name))
 	sc := &scene{site: s, dice: rand.New(rand.NewPCG(s.Seed, sum.Sum64()))}

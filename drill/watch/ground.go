@@ -52,6 +52,36 @@ func (b *book) takeWorld(seen time.Duration) {
 	}
 	b.takeBackends(seen)
 	b.takeParts(seen)
+	b.takeImpaired(seen)
+}
+
+// spareAfter is how long a pod must have had no request to count as spared.
+const spareAfter = 2 * time.Second
+
+// takeImpaired tells whether anybody still asks a pod that was made unwell.
+func (b *book) takeImpaired(seen time.Duration) {
+	now := b.Started.Add(seen)
+	for _, r := range b.world.Regions {
+		for _, p := range r.Impaired {
+			if r.Name != b.Region || p.Namespace != b.Namespace {
+				continue
+			}
+			e := record.Event{Seen: seen, Kind: record.Impaired, Name: p.Pod, State: record.Asked, Node: p.Node, Zone: b.zoneOf(p.Node)}
+			last := p.Last
+			if last.IsZero() {
+				last = p.Since
+			}
+			switch {
+			case p.Trouble != "":
+				e.State, e.Reason = record.Broken, p.Trouble
+			case now.Sub(last) >= spareAfter:
+				e.State = record.Spared
+			case p.Requests == 0:
+				continue // not yet
+			}
+			b.turn(e, exact(last))
+		}
+	}
 }
 
 // takeBackends tells the worst that the load balancer says of a node, if several

@@ -346,6 +346,33 @@ func TestUnsteadySaysWhatIsNotInOrder(t *testing.T) {
 	}
 }
 
+// A pod that was made unwell is asked until nobody has asked it for two seconds.
+func TestImpairedPods(t *testing.T) {
+	a, kube := newAPI(t)
+	small(a, before(time.Minute))
+	inside := &inside{status: groundOfTwo()}
+	told := start(t, &Watch{Config: Config{Kube: kube}, look: inside.look})
+	const pod = "vehicle-0"
+	set := func(text string) {
+		inside.change(func(s *ground.WorldStatus) {
+			if err := json.Unmarshal([]byte(`[{"namespace": "fleet", "pod": "vehicle-0", "node": "westeurope-1-1", `+text+`}]`), &s.Regions[0].Impaired); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	at := func(when time.Time) string { return when.UTC().Format(time.RFC3339Nano) }
+	set(`"since": "` + at(time.Now().Add(time.Hour)) + `", "requests": 0`) // nothing to tell yet
+	set(`"requests": 3, "last": "` + at(time.Now().Add(time.Hour)) + `"`)
+	eventually(t, "it is asked", func() bool { return told.last(record.Impaired, pod).State == record.Asked })
+	set(`"requests": 9, "last": "` + at(time.Now().Add(-spareAfter)) + `"`)
+	eventually(t, "it is spared", func() bool { return told.last(record.Impaired, pod).State == record.Spared })
+	set(`"trouble": "killed"`)
+	eventually(t, "nobody counts", func() bool { return told.last(record.Impaired, pod).Reason == "killed" })
+	if e := told.last(record.Impaired, pod); e.State != record.Broken || e.Zone != "westeurope-1" {
+		t.Errorf("told %+v", e)
+	}
+}
+
 // A program that was killed may be back before anybody looks.
 func TestAProgramThatComesBackAtOnceIsTold(t *testing.T) {
 	a, kube := newAPI(t)

@@ -29,6 +29,8 @@ type RegionStatus struct {
 	Zones     []ZoneStatus   `json:"zones"`
 	Nodes     []NodeStatus   `json:"nodes"`
 	Balancers []BalancerInfo `json:"balancers,omitempty"`
+	// Impaired are pods that are unwell without Kubernetes knowing it.
+	Impaired []ImpairedStatus `json:"impaired,omitempty"`
 }
 
 // NodeStatus is one machine.
@@ -77,7 +79,7 @@ func (w *World) Status() Status {
 }
 
 func (r *region) status() RegionStatus {
-	s := RegionStatus{Name: r.spec.Name, APIServer: r.cluster.APIServer(), Balancers: r.cloud.balancers()}
+	s := RegionStatus{Name: r.spec.Name, APIServer: r.cluster.APIServer(), Balancers: r.cloud.balancers(), Impaired: r.impaired.status()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for z := 1; r.network != nil && z <= r.spec.Zones; z++ {
@@ -120,6 +122,8 @@ type Order struct {
 //	POST /kill/{part...}        SIGKILL to a program: of a part, or {node}/kubelet and so on
 //	POST /halt/{part...}        Order: a part's program killed and kept down, or started again
 //	POST /suspend/{part...}     Order: a store's programs held still, or going on
+//	POST /impair/{region}       impair.Impairment: a pod is to be unwell
+//	POST /mend/{region}/{namespace}/{pod}
 //	POST /files/{region}        []File: what the cluster is to hold from now on
 //
 // A verb answers when it is done, and refuses while the ground starts. Errors are text.
@@ -187,6 +191,14 @@ func (w *World) serveControl() (*http.Server, error) {
 		return w.halt(ctx, req.PathValue("part"), do)
 	})
 	verb("/suspend/{part...}", func(_ context.Context, req *http.Request, do bool) error { return w.suspend(req.PathValue("part"), do) })
+	mux.HandleFunc("POST /impair/{region}", w.answerImpair)
+	mux.HandleFunc("POST /mend/{region}/{namespace}/{pod}", func(rw http.ResponseWriter, req *http.Request) {
+		r, err := w.region(req.PathValue("region"))
+		if err == nil {
+			err = r.mend(req.PathValue("namespace"), req.PathValue("pod"))
+		}
+		answer(rw, err)
+	})
 	mux.HandleFunc("POST /files/{region}", func(rw http.ResponseWriter, req *http.Request) {
 		r, err := w.region(req.PathValue("region"))
 		if err != nil {

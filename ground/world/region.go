@@ -43,6 +43,8 @@ type region struct {
 	mu    sync.Mutex
 	nodes []*machine
 
+	impaired impaired
+
 	files    chan []File // what the cluster is to hold, from the owner
 	platform *manifest.Set
 	mesh     *manifest.Set

@@ -39,8 +39,15 @@ type Conflict struct {
 // order. It is safe to repeat: the first value for a vehicle, time and signal
 // wins. All or nothing is stored; on an error the caller sends all again.
 func (s *Store) Ingest(ctx context.Context, vin vss.VIN, samples []Sample) ([]Outcome, error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ingest %d samples: %w", len(samples), err)
+	}
+	defer conn.Release()
+	ctx, cancel := begun(ctx)
+	defer cancel()
 	var outcomes []Outcome
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		vehicle, held, err := s.lock(ctx, tx, vin, samples)
 		if err != nil {
 			return err

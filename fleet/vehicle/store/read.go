@@ -118,6 +118,13 @@ func (s *Store) Within(ctx context.Context, box Box, after vss.VIN, limit int) (
 
 // query runs one statement under the caller's deadline, in one round trip.
 func (s *Store) query(ctx context.Context, each func(pgx.Rows) error, statement string, arguments ...any) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	ctx, cancel := begun(ctx)
+	defer cancel()
 	batch := &pgx.Batch{}
 	batch.Queue("SELECT set_config('statement_timeout', $1, true)", budget(ctx))
 	batch.Queue(statement, arguments...).Query(func(rows pgx.Rows) error {
@@ -128,5 +135,5 @@ func (s *Store) query(ctx context.Context, each func(pgx.Rows) error, statement 
 		}
 		return rows.Err()
 	})
-	return s.pool.SendBatch(ctx, batch).Close()
+	return conn.SendBatch(ctx, batch).Close()
 }

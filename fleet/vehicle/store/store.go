@@ -47,12 +47,16 @@ const (
 func Open(ctx context.Context, access func() (service.StoreAccess, error), connections int32) (*Store, error) {
 	// The host is replaced by BeforeConnect; sslmode keeps the parser from
 	// adding a fallback without TLS.
+	sql := newStatements()
 	config, err := pgxpool.ParseConfig("host=replaced sslmode=require")
 	if err != nil {
 		return nil, fmt.Errorf("configure the pool: %w", err)
 	}
 	config.MaxConns = connections
-	config.MinIdleConns = min(connections, 2)
+	// All are made before they are needed, and know the long statements: a request
+	// that has little time is not the one to wait for that.
+	config.MinConns = connections
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return prepare(ctx, conn, sql) }
 	config.MaxConnLifetime = connectionLife
 	config.MaxConnLifetimeJitter = connectionJitter
 	config.MaxConnIdleTime = connectionIdle
@@ -67,9 +71,8 @@ func Open(ctx context.Context, access func() (service.StoreAccess, error), conne
 		"idle_in_transaction_session_timeout": milliseconds(longestIdleWithin),
 		"timezone":                            "UTC",
 	}
-	// A caller that gives up cancels its statement and leaves the connection
-	// usable; only a server that does not answer loses it. The caller of the
-	// service still has to hear of it, before its connection is cut.
+	// Only a server that does not answer in time loses a connection. The caller of
+	// the service still has to hear of it, before its own is cut.
 	config.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelPatience}
 	}
@@ -90,7 +93,23 @@ func Open(ctx context.Context, access func() (service.StoreAccess, error), conne
 	if err != nil {
 		return nil, fmt.Errorf("open the pool: %w", err)
 	}
-	return &Store{pool: pool, sql: newStatements()}, nil
+	return &Store{pool: pool, sql: sql}, nil
+}
+
+// prepare has a server plan what every write asks. Before the schema is there it
+// cannot, and the first write does it.
+func prepare(ctx context.Context, conn *pgx.Conn, sql statements) error {
+	for _, statement := range []string{sql.held, sql.upsert} {
+		_, err := conn.Prepare(ctx, statement, statement)
+		var reported *pgconn.PgError
+		if errors.As(err, &reported) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close ends all connections when their work is done.
@@ -131,12 +150,25 @@ func Late(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &reported) && reported.Code == "57014"
 }
 
-// budget is what is left of a caller's deadline in the form of
-// statement_timeout, so that the server gives up by itself.
-func budget(ctx context.Context) string {
+// begun is the context of work that has its connection: it has the time that the
+// caller has left, also if the caller goes away, and a little more. The server ends
+// what takes longer by itself, and the connection lives on. If each caller that gave
+// up took its connection along, then when a database is slow there would be more and
+// more connections to make, which is slower still: proxies that try again elsewhere
+// give up early.
+func begun(ctx context.Context) (context.Context, context.CancelFunc) {
 	left := longestStatement
 	if deadline, ok := ctx.Deadline(); ok {
 		left = min(left, time.Until(deadline))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), max(left, 0)+cancelPatience)
+}
+
+// budget is what is left to work that has begun in the form of statement_timeout.
+func budget(ctx context.Context) string {
+	left := longestStatement
+	if deadline, ok := ctx.Deadline(); ok {
+		left = time.Until(deadline) - cancelPatience
 	}
 	return milliseconds(max(left, time.Millisecond))
 }
