@@ -131,19 +131,21 @@ func TestView(t *testing.T) {
 	}
 }
 
-// The steps of a load fill the window that is judged, and nothing else.
+// A load begins with less, and its steps fill the window that is judged and
+// nothing else.
 func TestSchedule(t *testing.T) {
-	plan := Plan{Drill: Drill{Window: 30 * time.Second}, Warm: 2 * time.Second, Steady: 8 * time.Second, Rate: 200, Arrivals: load.Constant}
-	want := []load.Stage{{Rate: 200}}
+	plan := Plan{Drill: Drill{Window: 30 * time.Second}, Warm: 3 * time.Second, Steady: 8 * time.Second, Rate: 200, Arrivals: load.Constant}
+	ramp := []load.Stage{{Rate: 50, Length: time.Second}, {Rate: 100, Length: time.Second}}
+	want := append(slices.Clone(ramp), load.Stage{Rate: 200})
 	if got := plan.schedule(); !slices.Equal(got.Stages, want) || got.Arrivals != load.Constant {
 		t.Errorf("without steps %v, want %v", got, want)
 	}
 	plan.Steps = []float64{100, 400, 50}
-	want = []load.Stage{
-		{Rate: 200, Length: 10 * time.Second},
+	want = append(slices.Clone(ramp), []load.Stage{
+		{Rate: 200, Length: 9 * time.Second},
 		{Rate: 100, Length: 10 * time.Second}, {Rate: 400, Length: 10 * time.Second}, {Rate: 50, Length: 10 * time.Second},
 		{Rate: 200},
-	}
+	}...)
 	if got := plan.schedule(); !slices.Equal(got.Stages, want) {
 		t.Errorf("with steps %v, want %v", got.Stages, want)
 	}

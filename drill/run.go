@@ -283,11 +283,16 @@ func (r *run) send(ctx context.Context) error {
 	return err
 }
 
-// schedule is the rate all along, or in the window its steps.
+// schedule is the rate all along, or in the window its steps. It begins with less:
+// connections, and the pools behind them, are not all made at one moment.
 func (p *Plan) schedule() load.Schedule {
 	s := load.Schedule{Arrivals: p.Arrivals}
+	third := p.Warm / 3
+	if third > 0 {
+		s.Stages = []load.Stage{{Rate: p.Rate / 4, Length: third}, {Rate: p.Rate / 2, Length: third}}
+	}
 	if n := time.Duration(len(p.Steps)); n > 0 {
-		s.Stages = append(s.Stages, load.Stage{Rate: p.Rate, Length: p.Warm + p.Steady})
+		s.Stages = append(s.Stages, load.Stage{Rate: p.Rate, Length: p.Warm + p.Steady - 2*third})
 		for _, rate := range p.Steps {
 			s.Stages = append(s.Stages, load.Stage{Rate: rate, Length: p.Drill.Window / n})
 		}

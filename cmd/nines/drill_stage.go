@@ -349,7 +349,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 		Drill: d, Site: s.site, System: string(s.sys.Name), Program: version, Twin: twin,
 		Objective: record.Promise{Availability: slo.Availability.Fraction(), P50: slo.P50, P95: slo.P95, P99: slo.P99, Recovery: slo.Recovery},
 		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline, Retry: policy,
-		Warm: 3 * time.Second, Steady: f.steady,
+		Warm: 6 * time.Second, Steady: f.steady,
 		Record: f.record, Announce: s.story.announce, Progress: s.story.progress,
 	}
 	if f.quick {
@@ -358,7 +358,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 		for _, rate := range f.steps {
 			plan.Steps = append(plan.Steps, rate/2)
 		}
-		plan.Warm, plan.Steady = 2*time.Second, 3*time.Second
+		plan.Warm, plan.Steady = 3*time.Second, 3*time.Second
 	}
 	now := time.Now()
 	if plan.Record == "" {
