@@ -296,7 +296,14 @@ func TestWhatCannotBeReadIsTold(t *testing.T) {
 		c.say(pod, started.Add(1500*time.Millisecond), access(pod, started, ""))
 	}
 	eventually(t, "all are read", func() bool { return len(told.ids()) == 4 })
+	asked := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.asked["fleet/vehicle-1"]
+	}
+	before := asked()
 	c.change(func() { c.away["fleet/vehicle-1"], c.away["ingress/gateway-0"] = true, true })
+	eventually(t, "its log is asked for in vain", func() bool { return asked() > before })
 	c.change(func() { delete(c.pods, "fleet/vehicle-1"); delete(c.pods, "fleet/vehicle-2") })
 	c.change(func() { c.away["fleet/vehicle-1"] = false }) // its pod is no more
 	eventually(t, "the pods are let go", func() bool {

@@ -40,6 +40,13 @@ const (
 // systemGroup is the control group, in the machine's own, of its programs.
 const systemGroup = "system"
 
+// podsGroup is containerd's, of all pods. They come before the machine's programs,
+// as they do on a node that reserves for those a core of its own.
+const (
+	podsGroup  = "k8s.io"
+	podsWeight = 400
+)
+
 // Config is all that makes one machine differ from another.
 type Config struct {
 	Name       string
@@ -200,7 +207,8 @@ func (n *Node) boot(ctx context.Context) error {
 	}
 	n.show(running, time.Now())
 	// Only now that pid 1 has left it may the group hand controllers down.
-	return n.config.Group.Child(systemGroup).Make()
+	pods := n.config.Group.Child(podsGroup)
+	return errors.Join(n.config.Group.Child(systemGroup).Make(), pods.Make(), pods.Weigh(podsWeight))
 }
 
 func newMachine(attach Attach) (*namespace.Set, error) {

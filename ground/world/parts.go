@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -67,8 +68,11 @@ func (w *World) arrival(name, about string) part.Part {
 }
 
 func (w *World) buildNetwork(context.Context) error {
-	for _, name := range []string{"system", "nodes"} {
-		if err := w.group.Child(name).Make(); err != nil {
+	// One machine stands for many. Where it has too little CPU for all, what a cloud
+	// would have on machines of its own must not take it from the services.
+	for name, weight := range map[string]int{"system": 100, "stores": 400, "nodes": 800} {
+		group := w.group.Child(name)
+		if err := errors.Join(group.Make(), group.Weigh(weight)); err != nil {
 			return err
 		}
 	}

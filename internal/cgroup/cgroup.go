@@ -104,6 +104,24 @@ func (m mount) prepare(parent, dir string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.clone_children"), []byte("1"), 0)
 }
 
+// Weigh says what share of the CPU the group gets among its siblings when there is
+// not enough for all: 1 to 10000, as on v2, where a group has 100 unless told.
+func (g *Group) Weigh(weight int) error {
+	for _, m := range g.mounts {
+		file, value := "cpu.shares", weight*1024/100
+		if m.v2 {
+			file, value = "cpu.weight", weight
+		} else if !slices.Contains(m.controllers, "cpu") {
+			continue
+		}
+		err := os.WriteFile(filepath.Join(m.dir, g.path, file), []byte(strconv.Itoa(value)), 0)
+		if err != nil && !(m.v2 && errors.Is(err, fs.ErrNotExist)) { // another hierarchy has the controller
+			return fmt.Errorf("weigh control group %s: %w", g.path, err)
+		}
+	}
+	return nil
+}
+
 // AddThread moves the calling thread (v1), so that what it starts is born in g.
 // On v2 a thread cannot leave its process: use FD when starting instead.
 func (g *Group) AddThread() error {

@@ -79,6 +79,32 @@ func TestMakeAndRemove(t *testing.T) {
 	}
 }
 
+func TestWeigh(t *testing.T) {
+	g := newGroup(t)
+	if err := g.Make(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Weigh(400); err != nil {
+		t.Fatal(err)
+	}
+	found := ""
+	for _, m := range g.mounts {
+		for file, want := range map[string]string{"cpu.shares": "4096", "cpu.weight": "400"} {
+			body, err := os.ReadFile(filepath.Join(m.dir, g.path, file))
+			if err != nil {
+				continue
+			}
+			found = file
+			if got := strings.TrimSpace(string(body)); got != want {
+				t.Errorf("%s = %s, want %s", file, got, want)
+			}
+		}
+	}
+	if found == "" {
+		t.Error("no hierarchy weighs CPU")
+	}
+}
+
 func TestProcesses(t *testing.T) {
 	g := newGroup(t)
 	child := g.Child("leaf")
