@@ -88,6 +88,9 @@ func troubleOf(h *record.Hop) trouble {
 	known := flags()
 	worst := noTrouble
 	for _, name := range h.Flags {
+		if name == "UO" && h.Details != "" && !strings.Contains(h.Details, "overflow") {
+			continue // it was a retry that was refused, and the try before it tells more
+		}
 		if t := known[name].trouble; t != noTrouble && (worst == noTrouble || t < worst) {
 			worst = t
 		}

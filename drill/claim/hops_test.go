@@ -199,7 +199,16 @@ func TestFlags(t *testing.T) {
 	if got := flagWords([]string{"UF", "XX"}); !slices.Equal(got, []string{"upstream connection failure (UF)", "XX"}) {
 		t.Errorf("%q", got)
 	}
-	if got := troubleOf(&record.Hop{Flags: []string{"DC", "URX", "UO"}}); got != refused {
+	for want, hop := range map[trouble]record.Hop{
+		refused:   {Flags: []string{"DC", "URX", "UO"}},
+		tooLong:   {Flags: []string{"UO", "UT"}, Details: "upstream_per_try_timeout"},
+		noTrouble: {Flags: []string{"UO"}, Details: "via_upstream"},
+	} {
+		if got := troubleOf(&hop); got != want {
+			t.Errorf("trouble %d of %v, want %d", got, hop, want)
+		}
+	}
+	if got := troubleOf(&record.Hop{Flags: []string{"UO"}, Details: "upstream_reset_before_response_started{overflow}"}); got != refused {
 		t.Errorf("trouble %d", got)
 	}
 }

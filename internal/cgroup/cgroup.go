@@ -114,8 +114,11 @@ func (g *Group) Weigh(weight int) error {
 		} else if !slices.Contains(m.controllers, "cpu") {
 			continue
 		}
-		err := os.WriteFile(filepath.Join(m.dir, g.path, file), []byte(strconv.Itoa(value)), 0)
-		if err != nil && !(m.v2 && errors.Is(err, fs.ErrNotExist)) { // another hierarchy has the controller
+		path := filepath.Join(m.dir, g.path, file)
+		if _, err := os.Stat(path); m.v2 && errors.Is(err, fs.ErrNotExist) {
+			continue // another hierarchy has the controller
+		}
+		if err := os.WriteFile(path, []byte(strconv.Itoa(value)), 0); err != nil {
 			return fmt.Errorf("weigh control group %s: %w", g.path, err)
 		}
 	}
