@@ -139,8 +139,8 @@ func (r *run) spread(ctx context.Context) error {
 	if r.Twin != "" || r.Site.Ground == nil {
 		return nil
 	}
-	restarted, err := fault.Spread(ctx, &r.Site, func() {
-		r.view.tell(r.view.now(), "will, before the load: restart "+r.Site.Service+", because its replicas do not stand evenly in the zones")
+	restarted, err := fault.Spread(ctx, &r.Site, func(name string) {
+		r.view.tell(r.view.now(), "will, before the load: restart "+name+", because its replicas do not stand evenly in the zones")
 	})
 	if err != nil {
 		return fmt.Errorf("spread %s over the zones: %w", r.Site.Service, err)

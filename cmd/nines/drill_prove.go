@@ -13,6 +13,7 @@ import (
 	"github.com/nines-ha/nines/drill/fault"
 	"github.com/nines-ha/nines/drill/report"
 	"github.com/nines-ha/nines/drill/twin"
+	"github.com/nines-ha/nines/system"
 )
 
 // proof is what became of a twin: the drill on the system as it is, and on the
@@ -79,6 +80,9 @@ func (f *drillFlags) prove(cmd *cobra.Command, name string) error {
 }
 
 func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, error) {
+	if t.Mesh && !s.site.Mesh {
+		return nil, fmt.Errorf("the twin %s is a mistake in a mesh, and there is none here", t.Name)
+	}
 	p := &proof{Twin: t.Name, Drill: d.Name, Claim: t.Claim}
 	good, header, err := s.run(ctx, d, "", nil)
 	if err != nil {
@@ -87,17 +91,23 @@ func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, 
 	p.Good = good
 	// The first drill may have left the replicas together: the twin must have no
 	// mistake but its own.
-	_, err = fault.Spread(ctx, &s.site, func() {
-		s.story.say("will restart %s, because its replicas do not stand evenly in the zones", s.site.Service)
+	_, err = fault.Spread(ctx, &s.site, func(name string) {
+		s.story.say("will restart %s, because its replicas do not stand evenly in the zones", name)
 	})
 	if err != nil {
 		return nil, err
 	}
-	back, err := s.become(ctx, t)
+	sys, err := t.Edit(s.sys, s.site.Service)
 	if err != nil {
 		return nil, err
 	}
+	back, err := s.become(ctx, t, sys)
+	if err != nil {
+		return nil, err
+	}
+	s.flags.declare(sys.Clients)
 	p.Bad, _, err = s.run(ctx, d, t.Name, &header.Service)
+	s.flags.declare(s.sys.Clients)
 	if err := errors.Join(err, back()); err != nil {
 		return nil, err
 	}
@@ -107,12 +117,8 @@ func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, 
 
 // become patches the twin's mistake into the running system. The function that
 // undoes it must be called; when this program is killed before, it is undone too.
-func (s *stage) become(ctx context.Context, t twin.Twin) (func() error, error) {
+func (s *stage) become(ctx context.Context, t twin.Twin, sys *system.System) (func() error, error) {
 	good, err := manifests(ctx, s.sys, s.site.Mesh)
-	if err != nil {
-		return nil, err
-	}
-	sys, err := t.Edit(s.sys, s.site.Service)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -13,10 +14,21 @@ import (
 const spreadWait = 3 * time.Minute
 
 // Spread restarts a service once if its pods stand in fewer zones, or less evenly,
-// than they could, and says whether it did; announce is called before it does.
-// Kubernetes moves no running pod, so that after a lost zone or a drain all of
-// them may stand in one place.
-func Spread(ctx context.Context, s *Site, announce func()) (restarted bool, err error) {
+// than they could, and so with the gateway of a mesh, and says whether it did;
+// announce is called before it does. Kubernetes moves no running pod, so that after
+// a lost zone or a drain all of them may stand in one place.
+func Spread(ctx context.Context, s *Site, announce func(name string)) (restarted bool, err error) {
+	restarted, err = spreadOne(ctx, s, announce)
+	if err != nil || !s.Mesh {
+		return restarted, err
+	}
+	gateway := *s
+	gateway.Namespace, gateway.Service = mesh.IngressNamespace, mesh.Ingress
+	too, err := spreadOne(ctx, &gateway, announce)
+	return restarted || too, err
+}
+
+func spreadOne(ctx context.Context, s *Site, announce func(name string)) (restarted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, spreadWait)
 	defer cancel()
 	sc := &scene{site: s}
@@ -27,7 +39,7 @@ func Spread(ctx context.Context, s *Site, announce func()) (restarted bool, err 
 	if err != nil {
 		return false, err
 	}
-	announce()
+	announce(s.Service)
 	return true, restart.Inject(ctx, func(record.Event) {})
 }
 

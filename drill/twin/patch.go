@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	appsv1 "k8s.io/api/apps/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
@@ -16,7 +17,7 @@ import (
 	"github.com/nines-ha/nines/ground"
 )
 
-// patches are strategic merge patches, a file a twin: each document names the
+// patches are strategic merge patches, or of an object of Istio's JSON merge patches, a file a twin: each document names the
 // kind of an object of the service and the fields that change; SERVICE stands
 // for the service's name. A twin that the description alone makes has none.
 //
@@ -108,15 +109,16 @@ func find(files []ground.File, kind, name string) (int, error) {
 
 func (p patch) apply(body []byte) ([]byte, error) {
 	kinds := map[string]any{"Deployment": appsv1.Deployment{}, "PodDisruptionBudget": policyv1.PodDisruptionBudget{}}
-	kind, ok := kinds[p.kind]
-	if !ok {
-		return nil, fmt.Errorf("a %s is not patched here", p.kind)
-	}
 	before, err := yaml.YAMLToJSON(body)
 	if err != nil {
 		return nil, err
 	}
-	after, err := strategicpatch.StrategicMergePatch(before, p.json, kind)
+	var after []byte
+	if kind, ok := kinds[p.kind]; ok {
+		after, err = strategicpatch.StrategicMergePatch(before, p.json, kind)
+	} else { // the API server merges an object of a custom kind so, too
+		after, err = jsonpatch.MergePatch(before, p.json)
+	}
 	if err != nil {
 		return nil, err
 	}

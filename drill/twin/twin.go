@@ -38,7 +38,10 @@ type Twin struct {
 	// else says so, where the mistake is that nobody is asked.
 	Settle time.Duration
 
-	edit func(*system.Service)
+	Mesh bool // it is a mistake in a mesh
+
+	edit    func(*system.Service)
+	clients func(*system.Clients)
 }
 
 // All are the twins there are.
@@ -111,6 +114,30 @@ func All() []Twin {
 		Claim:  "answer",
 		Source: "fleet/twin/patient",
 	}, {
+		Name:  "no-retries",
+		About: "whatever fails is the caller's trouble: neither proxies nor clients try again",
+		Changes: []string{
+			"clients send a request once (clients.attempts: 1)",
+			"proxies try every operation once (attempts: 1)",
+		},
+		Drill: "node-loss",
+		Claim: "availability", Mesh: true,
+		edit: func(s *system.Service) {
+			s.Operations = slices.Clone(s.Operations)
+			for i := range s.Operations {
+				s.Operations[i].Attempts = 1
+			}
+		},
+		clients: func(c *system.Clients) { c.Attempts = 1 },
+	}, {
+		Name:  "no-outlier-detection",
+		About: "a replica that fails is asked for as long as Kubernetes believes it to be well: what a mesh does that nobody configured",
+		Changes: []string{
+			"nobody is taken out of the balance for failing (outlierDetection is removed from the DestinationRule)",
+		},
+		Drill: "gray-pod",
+		Claim: "ejected", Mesh: true,
+	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
 		Changes: []string{
@@ -154,6 +181,9 @@ func (t Twin) Edit(sys *system.System, service string) (*system.System, error) {
 		if reflect.DeepEqual(*s, sys.Services[i]) {
 			return nil, fmt.Errorf("twin %s: service %s is described with this mistake already", t.Name, service)
 		}
+	}
+	if t.clients != nil {
+		t.clients(&twin.Clients)
 	}
 	if t.Source != "" {
 		source, err := replace(sys, *s, t.Source)

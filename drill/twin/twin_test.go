@@ -12,6 +12,7 @@ import (
 
 	"github.com/nines-ha/nines/drill/fault"
 	"github.com/nines-ha/nines/ground"
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/kubernetes"
 	"github.com/nines-ha/nines/system"
 )
@@ -37,11 +38,19 @@ func fleet(t *testing.T) *system.System {
 	return sys
 }
 
-func render(t *testing.T, sys *system.System) []ground.File {
+func render(t *testing.T, sys *system.System, mesh bool) []ground.File {
 	t.Helper()
-	rendered, err := kubernetes.Render(sys, string(sys.Regions[0].Name), map[string]string{service: sys.Repository(sys.Services[0]) + digest}, kubernetes.Options{})
+	region := string(sys.Regions[0].Name)
+	rendered, err := kubernetes.Render(sys, region, map[string]string{service: sys.Repository(sys.Services[0]) + digest}, kubernetes.Options{Mesh: mesh})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if mesh {
+		rules, err := istio.Render(sys, region, istio.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rendered = append(rendered, rules...)
 	}
 	var files []ground.File
 	for _, f := range rendered {
@@ -61,7 +70,7 @@ func become(t *testing.T, twin Twin) []ground.File {
 	if diff := cmp.Diff(fleet(t), sys); diff != "" {
 		t.Errorf("Edit changed the system itself: %s", diff)
 	}
-	files := render(t, edited)
+	files := render(t, edited, twin.Mesh)
 	before := slices.Clone(files)
 	patched, err := twin.Patch(files, service)
 	if err != nil {
@@ -80,7 +89,7 @@ func TestGolden(t *testing.T) {
 		t.Run(twin.Name, func(t *testing.T) {
 			got := map[string]string{}
 			own := map[string]string{}
-			for _, f := range render(t, fleet(t)) {
+			for _, f := range render(t, fleet(t), twin.Mesh) {
 				own[f.Path] = string(f.Body)
 				got[filepath.Base(f.Path)] = "removed\n"
 			}
@@ -216,7 +225,7 @@ func TestEditRefuses(t *testing.T) {
 }
 
 func TestPatchRefuses(t *testing.T) {
-	files := render(t, fleet(t))
+	files := render(t, fleet(t), false)
 	budget := func(f ground.File) bool { return strings.Contains(f.Path, "poddisruptionbudget") }
 	for name, c := range map[string]struct {
 		twin  string
