@@ -48,7 +48,7 @@ func (b *Builder) recipes() []Recipe {
 
 // Build compiles the engines that are not in the cache, several at a time
 // where memory and cores allow, and returns when all named ones are there or
-// one failed. No name means all but those on demand. A build that was interrupted goes on from the
+// one failed. No name means all. A build that was interrupted goes on from the
 // packages that were compiled.
 func (b *Builder) Build(ctx context.Context, names ...string) error {
 	engines, err := b.choose(names)
@@ -73,7 +73,7 @@ func (b *Builder) choose(names []string) ([]Engine, error) {
 		return nil, err
 	}
 	if len(names) == 0 {
-		return slices.DeleteFunc(all, func(e Engine) bool { return e.recipe.OnDemand }), nil
+		return all, nil
 	}
 	var chosen []Engine
 	for _, n := range names {

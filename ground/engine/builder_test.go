@@ -136,12 +136,12 @@ func TestKeyFollowsFlags(t *testing.T) {
 // Two engines of one folder, each with some of its programs.
 func TestSomeProgramsOfAFolder(t *testing.T) {
 	some := Recipe{
-		Name: "some", Folder: "tiny", Module: tinyRecipe.Module, Memory: 10, Only: []string{"hello"}, OnDemand: true,
+		Name: "some", Folder: "tiny", Module: tinyRecipe.Module, Memory: 10, Only: []string{"hello"},
 		Files: map[string]string{"settings": "cmd/hello/ignored.md"},
 	}
 	rest := Recipe{Name: "rest", Folder: "tiny", Module: tinyRecipe.Module, Memory: 10, Rename: tinyRecipe.Rename, Only: []string{"tinyd"}}
 	b := &Builder{CacheDir: t.TempDir(), Source: tiny(t, works), Recipes: []Recipe{some, rest}}
-	if err := b.Build(t.Context()); err != nil {
+	if err := b.Build(t.Context(), "rest"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Path("tinyd"); err != nil {

@@ -19,9 +19,6 @@ type Recipe struct {
 	// Files are files of the module that go with the programs, by what they are
 	// called here; see Builder.File.
 	Files map[string]string
-	// OnDemand: compiled when an image asks for it or its name is given, not with
-	// the others.
-	OnDemand bool
 	// Rename maps what Go calls a program to what people call it.
 	Rename map[string]string
 	// C compiles one C file of the module instead of the Go programs.
@@ -68,12 +65,12 @@ func Recipes() []Recipe {
 		{Name: "coredns", Module: "github.com/coredns/coredns", Memory: 2000, LDFlags: "-s -w"},
 		{Name: "metrics-server", Module: "sigs.k8s.io/metrics-server", Memory: 2000, LDFlags: "-s -w"},
 		{
-			Name: "istio", Module: istio, Memory: 3000, OnDemand: true,
+			Name: "istio", Module: istio, Memory: 3000,
 			LDFlags: istioLDFlags, Tags: []string{"vtprotobuf", "disable_pgv"}, Only: []string{"pilot-discovery", "istioctl", "install-cni", "istio-cni"},
 		},
 		{
 			// With the tags that Istio's own build gives the agent: a third of the size.
-			Name: "istio-agent", Folder: "istio", Module: istio, Memory: 2000, OnDemand: true,
+			Name: "istio-agent", Folder: "istio", Module: istio, Memory: 2000,
 			LDFlags: istioLDFlags, Tags: []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}, Only: []string{"pilot-agent"},
 			Files: map[string]string{"envoy_bootstrap_tmpl.json": "tools/packaging/common/envoy_bootstrap.json"},
 		},
