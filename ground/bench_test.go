@@ -171,7 +171,7 @@ func (g *bench) up(b *testing.B, regions int) start {
 	}
 	file := g.describe(b, regions)
 	began := time.Now()
-	answer := g.run(b, "up", "--detach", "--json", "--file", file)
+	answer := g.run(b, "up", "--without", "mesh", "--detach", "--json", "--file", file)
 	s := start{ready: time.Since(began)}
 	status := &Status{}
 	must(b, json.Unmarshal(answer, status))

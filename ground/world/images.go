@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -153,6 +154,9 @@ func (i *images) makeNodeImage(ctx context.Context) error {
 	fmt.Fprintln(hash, "1", containerd)
 	for _, ref := range i.platformImages() {
 		if err := i.provide(ctx, ref); err != nil {
+			if slices.Contains(mesh.Images(), ref) {
+				err = fmt.Errorf("%w\n\"nines up --without mesh\" starts without it", err)
+			}
 			return err
 		}
 		entry, err := store.Lookup(ref)
