@@ -334,12 +334,16 @@ func (r *region) applyAndWait(ctx context.Context, files []File) error {
 // appsReady asks for every replica, and for an answer at every load balancer.
 func (r *region) appsReady(ctx context.Context) error {
 	r.mu.Lock()
-	objects := r.appObjects
+	objects, entrances := r.appObjects, slices.Clone(r.appObjects)
+	// The mesh's gateway takes connections once somebody has opened a port of it.
+	if slices.ContainsFunc(objects, func(o *manifest.Object) bool { return o.GetKind() == "Gateway" }) {
+		entrances = append(entrances, r.meshObjects...)
+	}
 	r.mu.Unlock()
 	if err := r.apps.Ready(ctx, objects); err != nil {
 		return err
 	}
-	for _, o := range append(r.meshObjects, objects...) {
+	for _, o := range entrances {
 		if kind, _, _ := unstructured.NestedString(o.Object, "spec", "type"); o.GetKind() != "Service" || kind != string(corev1.ServiceTypeLoadBalancer) {
 			continue
 		}
