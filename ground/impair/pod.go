@@ -39,6 +39,7 @@ type Pod struct {
 	stopped error
 
 	mu     sync.Mutex
+	asked  bool // to end
 	status Status
 }
 
@@ -192,8 +193,10 @@ func (p *Pod) hear(out io.Reader, first chan<- word) {
 		trouble = "it ended"
 	}
 	p.mu.Lock()
-	p.status.Trouble = "the proxy: " + trouble
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if !p.asked {
+		p.status.Trouble = "the proxy: " + trouble
+	}
 }
 
 // Over is closed when the pod has ended or is mended. Stop is to be called all the
@@ -216,6 +219,9 @@ func (p *Pod) Stop(ctx context.Context) error {
 }
 
 func (p *Pod) end(ctx context.Context) error {
+	p.mu.Lock()
+	p.asked = true
+	p.mu.Unlock()
 	// First of all, so that new connections find a service and no closed port.
 	err := p.rule(ctx, release)
 	if p.proxy != nil {
