@@ -7,12 +7,10 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-func (p *Plan) meshed() bool { return p.Mesh || p.Gateway != nil }
-
 // readLogs follows the access logs of a mesh's proxies. What it gives back ends
 // that, and says what is missing; it must be called.
 func (r *run) readLogs(ctx context.Context) func(context.Context) []string {
-	if !r.meshed() {
+	if !r.Site.Mesh {
 		return func(context.Context) []string { return nil }
 	}
 	zones := map[string]string{}

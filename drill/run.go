@@ -22,7 +22,6 @@ type Plan struct {
 	System    string
 	Program   string // version
 	Twin      string
-	Mesh      bool            // requests pass proxies, whose logs are read
 	Gateway   *watch.Gateway  // the way in of a mesh; nil: clients reach the service itself
 	Meant     *record.Service // what the promise is made for; nil: the service as it is
 	Clocks    []record.Clock
@@ -165,7 +164,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
-		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.meshed(),
+		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Site.Mesh,
 		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
 		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,

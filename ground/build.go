@@ -41,7 +41,7 @@ func (o *Owner) build(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (o *Owner) engines() []string { return o.config.spec(home{}, nil).NeededEngines() }
+func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh) }
 
 func (o *Owner) progress(e engine.Event) {
 	o.mu.Lock()

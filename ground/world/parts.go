@@ -19,9 +19,9 @@ import (
 var engineNames = []string{"kubernetes", "etcd", "containerd", "runc", "pause", "coredns", "metrics-server"}
 
 // NeededEngines names what the owner has to announce with Message.Ready.
-func (s Spec) NeededEngines() []string {
+func NeededEngines(withMesh bool) []string {
 	names := slices.Clone(engineNames)
-	if s.Mesh {
+	if withMesh {
 		names = append(names, mesh.Engines...)
 	}
 	return names
@@ -30,7 +30,7 @@ func (s Spec) NeededEngines() []string {
 // parts is the whole plan.
 func (w *World) parts() []part.Part {
 	var parts []part.Part
-	for _, name := range w.spec.NeededEngines() {
+	for _, name := range NeededEngines(w.spec.Mesh) {
 		parts = append(parts, w.arrival("engine/"+name, "compiled from the module that engines/ pins"))
 	}
 	if len(w.stores) > 0 {

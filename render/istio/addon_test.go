@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nines-ha/nines/render/istio"
+
+	"github.com/nines-ha/nines/render/rendertest"
 )
 
 // The fields that the add-on's admission lets through, "allowed" and
@@ -42,7 +44,7 @@ var kinds = []string{
 func TestAddOnAdmitsIt(t *testing.T) {
 	for _, name := range []string{everything, "../../examples/fleet/nines.yaml"} {
 		maps := 0
-		for _, f := range renderAll(t, parse(t, name)) {
+		for _, f := range renderAll(t, rendertest.Parse(t, name)) {
 			var object struct {
 				APIVersion string `json:"apiVersion"`
 				Kind       string `json:"kind"`

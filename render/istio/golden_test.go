@@ -2,7 +2,6 @@ package istio_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/istio"
+	"github.com/nines-ha/nines/render/rendertest"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -30,7 +30,7 @@ func TestGolden(t *testing.T) {
 			folder = filepath.Base(filepath.Dir(name))
 		}
 		t.Run(folder, func(t *testing.T) {
-			golden(t, filepath.Join("testdata", folder), renderAll(t, parse(t, name)))
+			rendertest.Golden(t, filepath.Join("testdata", folder), renderAll(t, rendertest.Parse(t, name)), *update)
 		})
 	}
 }
@@ -46,53 +46,21 @@ func renderAll(t *testing.T, sys *system.System) []render.File {
 	return files
 }
 
-func golden(t *testing.T, dir string, files []render.File) {
-	t.Helper()
-	if *update {
-		if _, err := render.Folder(dir, files); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := map[string]string{}
-	err := filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		body, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(dir, name)
-		want[filepath.ToSlash(relative)] = string(body)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, f := range files {
-		got[f.Path] = string(f.Body)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s differs; if that is right, run go test -update ./render/istio\n%s", dir, diff)
-	}
-}
-
 func TestRenderIsPure(t *testing.T) {
-	sys := parse(t, everything)
+	sys := rendertest.Parse(t, everything)
 	first := renderAll(t, sys)
 	for range 5 {
-		if diff := cmp.Diff(first, renderAll(t, parse(t, everything))); diff != "" {
+		if diff := cmp.Diff(first, renderAll(t, rendertest.Parse(t, everything))); diff != "" {
 			t.Fatal(diff)
 		}
 	}
-	if diff := cmp.Diff(parse(t, everything), sys); diff != "" {
+	if diff := cmp.Diff(rendertest.Parse(t, everything), sys); diff != "" {
 		t.Errorf("Render changed the system: %s", diff)
 	}
 }
 
 func TestRenderRefuses(t *testing.T) {
-	_, err := istio.Render(parse(t, everything), "mars", istio.Options{})
+	_, err := istio.Render(rendertest.Parse(t, everything), "mars", istio.Options{})
 	if err == nil || !strings.Contains(err.Error(), `no region "mars"`) {
 		t.Error(err)
 	}
@@ -102,7 +70,7 @@ func TestRenderRefuses(t *testing.T) {
 // destination, and who is let in must be known before anyone is kept out.
 func TestOrder(t *testing.T) {
 	var order []string
-	for _, f := range renderAll(t, parse(t, everything)) {
+	for _, f := range renderAll(t, rendertest.Parse(t, everything)) {
 		order = append(order, f.Path)
 	}
 	before := [][2]string{
@@ -116,15 +84,6 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s is number %d, %s number %d", pair[0], first, pair[1], second)
 		}
 	}
-}
-
-func parse(t *testing.T, name string) *system.System {
-	t.Helper()
-	body, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parseText(t, string(body))
 }
 
 func parseText(t *testing.T, text string) *system.System {

@@ -2,7 +2,6 @@ package kubernetes_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/kubernetes"
+	"github.com/nines-ha/nines/render/rendertest"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -32,61 +31,29 @@ func TestGolden(t *testing.T) {
 			folder = filepath.Base(filepath.Dir(name))
 		}
 		t.Run(folder, func(t *testing.T) {
-			sys := parse(t, name)
+			sys := rendertest.Parse(t, name)
 			files, err := kubernetes.Render(sys, string(sys.Regions[0].Name), built(sys), kubernetes.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("testdata", folder), files)
+			rendertest.Golden(t, filepath.Join("testdata", folder), files, *update)
 			files, err = kubernetes.Render(sys, string(sys.Regions[0].Name), built(sys), kubernetes.Options{Mesh: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, filepath.Join("testdata", folder+"-mesh"), files)
+			rendertest.Golden(t, filepath.Join("testdata", folder+"-mesh"), files, *update)
 		})
 	}
 }
 
-func golden(t *testing.T, dir string, files []render.File) {
-	t.Helper()
-	if *update {
-		if _, err := render.Folder(dir, files); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := map[string]string{}
-	err := filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		body, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(dir, name)
-		want[filepath.ToSlash(relative)] = string(body)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, f := range files {
-		got[f.Path] = string(f.Body)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s differs; if that is right, run go test -update ./render/kubernetes\n%s", dir, diff)
-	}
-}
-
 func TestRenderIsPure(t *testing.T) {
-	sys := parse(t, "testdata/everything.yaml")
+	sys := rendertest.Parse(t, "testdata/everything.yaml")
 	first, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		again, err := kubernetes.Render(parse(t, "testdata/everything.yaml"), "westeurope", built(sys), kubernetes.Options{})
+		again, err := kubernetes.Render(rendertest.Parse(t, "testdata/everything.yaml"), "westeurope", built(sys), kubernetes.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,13 +61,13 @@ func TestRenderIsPure(t *testing.T) {
 			t.Fatal(diff)
 		}
 	}
-	if diff := cmp.Diff(parse(t, "testdata/everything.yaml"), sys); diff != "" {
+	if diff := cmp.Diff(rendertest.Parse(t, "testdata/everything.yaml"), sys); diff != "" {
 		t.Errorf("Render changed the system: %s", diff)
 	}
 }
 
 func TestRenderRefuses(t *testing.T) {
-	sys := parse(t, "testdata/least.yaml")
+	sys := rendertest.Parse(t, "testdata/least.yaml")
 	cases := []struct {
 		name, region string
 		images       map[string]string
@@ -121,7 +88,7 @@ func TestRenderRefuses(t *testing.T) {
 
 // What is applied first must not need what comes later.
 func TestOrder(t *testing.T) {
-	sys := parse(t, "testdata/everything.yaml")
+	sys := rendertest.Parse(t, "testdata/everything.yaml")
 	files, err := kubernetes.Render(sys, "westeurope", built(sys), kubernetes.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -142,19 +109,6 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s is number %d, %s number %d", pair[0], first, pair[1], second)
 		}
 	}
-}
-
-func parse(t *testing.T, name string) *system.System {
-	t.Helper()
-	body, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sys, err := system.Parse(body, filepath.Base(name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sys
 }
 
 func built(sys *system.System) map[string]string {
