@@ -2,6 +2,7 @@ package ground
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -42,6 +43,13 @@ func (o *Owner) build(ctx context.Context) error {
 }
 
 func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh) }
+
+// tellMaking is of what only an image needs: a root, a wheel.
+func (o *Owner) tellMaking(e engine.Event) {
+	if e.Phase != engine.Cached && !slices.Contains(o.engines(), e.Engine) {
+		o.progress(e)
+	}
+}
 
 func (o *Owner) progress(e engine.Event) {
 	o.mu.Lock()

@@ -137,7 +137,9 @@ func (o *Owner) makeImage(reference string) {
 		if err != nil {
 			return err
 		}
-		catalogue := &image.Catalogue{Store: store, Engines: &engine.Builder{CacheDir: o.config.Cache, Source: o.config.Engines}}
+		catalogue := &image.Catalogue{Store: store, Engines: &engine.Builder{
+			CacheDir: o.config.Cache, Source: o.config.Engines, Own: map[string]string{image.Envoy: o.config.Envoy}, Progress: o.tellMaking,
+		}}
 		return catalogue.Provide(o.life, reference)
 	}()
 	if err != nil {

@@ -28,6 +28,7 @@ type Config struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
+	Envoy   string   // program of the mesh's proxies; "": the pinned release, which is fetched
 	Cache   string   // directory of engines, roots and images
 	Engines string   // folder with the pins of the engines
 	// Files answers what each region's cluster is to hold. It is called once,

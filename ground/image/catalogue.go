@@ -2,9 +2,13 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -81,7 +85,26 @@ func (c *Catalogue) key(r Recipe) (string, error) {
 	if r.Program == "" {
 		from = append(from, "debian")
 	}
+	if r.Wheel != nil && c.Engines.Own[r.Wheel.Name] != "" {
+		sum, err := digest(c.Engines.Own[r.Wheel.Name])
+		if err != nil {
+			return "", err
+		}
+		from = append(from, sum)
+	}
 	return r.key(strings.Join(from, " "))
+}
+
+// digest is that of a file's content.
+func digest(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
@@ -121,7 +144,7 @@ func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, file{Path: "usr/local/bin/" + filepath.Base(program), Mode: 0o755, From: program})
+		files = append(files, file{Path: "usr/local/bin/" + filepath.Base(r.Wheel.File), Mode: 0o755, From: program})
 	}
 	for _, at := range r.Beside {
 		program, err := c.Engines.Path(filepath.Base(at))

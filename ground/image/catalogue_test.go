@@ -93,6 +93,34 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
+// A program of one's own takes the place of a wheel's, and gives another image
+// than the wheel or another program does.
+func TestCatalogueKeysOfOwnPrograms(t *testing.T) {
+	own := filepath.Join(t.TempDir(), "anything")
+	c := &Catalogue{Store: open(t), Engines: &engine.Builder{CacheDir: t.TempDir(), Source: t.TempDir(), Recipes: []engine.Recipe{}}}
+	r := Recipe{Reference: "a.example/envoy:1", Debian: []string{"ca-certificates"}, Wheel: &engine.Wheel{Name: Envoy, File: "envoy/_bin/envoy"}}
+	keys := map[string]string{}
+	for _, content := range []string{"", "one", "two"} {
+		c.Engines.Own = nil
+		if content != "" {
+			write(t, filepath.Dir(own), map[string]string{filepath.Base(own): content})
+			c.Engines.Own = map[string]string{Envoy: own}
+		}
+		key, err := c.key(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := keys[key]; ok {
+			t.Errorf("%q and %q give the same image", before, content)
+		}
+		keys[key] = content
+	}
+	files, err := c.above(t.Context(), r)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d layers, %v", len(files), err)
+	}
+}
+
 func contents(t *testing.T, img v1.Image) map[string]*tar.Header {
 	t.Helper()
 	layers, err := img.Layers()

