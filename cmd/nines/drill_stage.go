@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -37,6 +38,7 @@ import (
 type stage struct {
 	flags   *drillFlags
 	story   *drillStory
+	gateway *watch.Gateway // the way in of a mesh; nil: none that is known
 	sys     *system.System
 	service system.Service
 	site    fault.Site
@@ -86,7 +88,7 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 		return nil, err
 	}
 	if elsewhere {
-		err = s.reach(f.kubeconfig, f.context, f.url)
+		err = s.reach(cmd.Context(), f.kubeconfig, f.context, f.url)
 	} else {
 		err = s.enter(cmd.Context())
 	}
@@ -240,6 +242,9 @@ func (s *stage) enter(ctx context.Context) error {
 		return err
 	}
 	s.site.Ground, s.site.Mesh = client, status.Mesh != ""
+	if s.site.Mesh {
+		s.gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
+	}
 	s.site.Access = fault.Access{Ground: client.Name, Kubeconfig: status.Kubeconfig, Context: s.site.Region}
 	for _, st := range status.Stores {
 		s.site.Stores = append(s.site.Stores, st.Name)
@@ -255,7 +260,7 @@ func (s *stage) enter(ctx context.Context) error {
 }
 
 // reach goes to a cluster that is no ground.
-func (s *stage) reach(kubeconfig, name, where string) error {
+func (s *stage) reach(ctx context.Context, kubeconfig, name, where string) error {
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" {
 		return fmt.Errorf("--url %s: want http://HOST:PORT, without a path; https is not spoken yet", where)
@@ -265,7 +270,21 @@ func (s *stage) reach(kubeconfig, name, where string) error {
 		s.address = net.JoinHostPort(u.Hostname(), "80")
 	}
 	s.site.Access = fault.Access{Kubeconfig: kubeconfig, Context: name}
-	return s.kube()
+	if err := s.kube(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if s.site.Mesh, err = s.site.Meshed(ctx); err != nil || !s.site.Mesh {
+		return err
+	}
+	switch _, err := s.site.Kube.CoreV1().Services(istio.IngressNamespace).Get(ctx, istio.Ingress, metav1.GetOptions{}); {
+	case err == nil:
+		s.gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("look for the gateway of the mesh: %w", err)
+	}
+	return nil
 }
 
 func (s *stage) kube() error {
@@ -389,9 +408,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	plan.Dial = func(ctx context.Context, _ int) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
 	}
-	if s.site.Mesh {
-		plan.Gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
-	}
+	plan.Gateway = s.gateway
 	if s.outside == nil {
 		return plan, nil
 	}

@@ -211,6 +211,25 @@ func (sc *scene) tellMeshed(ctx context.Context, tell func(record.Event)) error 
 	return nil
 }
 
+// Meshed tells whether the ready pods of the service have sidecars, as far as the
+// cluster tells. Some with and some without is an error.
+func (s *Site) Meshed(ctx context.Context) (bool, error) {
+	sc := &scene{site: s}
+	if err := sc.lookAtCluster(ctx); err != nil {
+		return false, err
+	}
+	inside := 0
+	for _, p := range sc.pods {
+		if hasSidecar(&p) {
+			inside++
+		}
+	}
+	if inside > 0 && inside < len(sc.pods) {
+		return false, fmt.Errorf("%d of the %d ready pods of %s have a sidecar, and the others have none: restart it, so that all are in the mesh or none is", inside, len(sc.pods), s.Service)
+	}
+	return inside > 0, nil
+}
+
 // hasSidecar looks for a native sidecar, which is an init container that stays,
 // and for one of the older form.
 func hasSidecar(p *corev1.Pod) bool {

@@ -191,3 +191,28 @@ func TestInjectorLoss(t *testing.T) {
 		}
 	})
 }
+
+func TestMeshed(t *testing.T) {
+	for name, c := range map[string]struct {
+		sidecars int
+		want     bool
+		wrong    string
+	}{
+		"none":       {0, false, ""},
+		"all":        {2, true, ""},
+		"one of two": {1, false, "1 of the 2 ready pods of web have a sidecar"},
+	} {
+		list := objects(2)
+		for _, o := range list {
+			if p, ok := o.(*corev1.Pod); ok && c.sidecars > 0 {
+				p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy"}}
+				c.sidecars--
+			}
+		}
+		s, _ := site(1, list...)
+		got, err := s.Meshed(t.Context())
+		if got != c.want || (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
+	}
+}
