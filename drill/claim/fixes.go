@@ -25,13 +25,14 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 		case "fresh":
 			f.add("", "answer reads from where writes are acknowledged"+noField+"; a change of the service", c.Got)
 		case "answer":
-			f.add("", "give every operation a deadline below the promised one, and a limit of how many run at once"+noField+"; a change of the service", c.Got)
+			f.add(f.service+".operations", "a timeout below the promised one for each, which the proxies of a mesh keep", c.Got)
+			f.add("", "a deadline for every operation and a limit of how many run at once, in the service itself"+noField, c.Got)
 		case "capacity":
 			f.capacity(c)
 		case "restored":
 			f.pool(c)
 		case "ejected":
-			f.add("", "a mesh with outlier detection, of few enough errors in a row"+noField, "what asks the pod does not find out that it is unwell: "+c.Got)
+			f.ejection("what asks the pod does not find out that it is unwell: " + c.Got)
 		case "meshed":
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
@@ -75,7 +76,7 @@ func (f *fixer) cause(a Attribution, c Claim) {
 			return
 		}
 		if f.killed() {
-			f.add("", "a mesh that tries again where it is safe"+noField, why+"; it was killed, and no drain helps against that")
+			f.again(why + "; it was killed, and no drain helps against that")
 			return
 		}
 		f.add(f.service+".drain.delay", "longer than the load balancer's probes and every endpoint's news take: 15s, which is what is there without a value", why)
@@ -90,7 +91,7 @@ func (f *fixer) cause(a Attribution, c Claim) {
 		}
 		f.add(f.service+".drain.delay", "longer than the load balancer takes to notice that a node serves no more: 15s at least", why)
 	case NodeDown, BalancerUnaware:
-		f.add("", "a mesh that notices sooner and tries again where it is safe"+noField, why+"; a layer-4 load balancer sends on until its probes fail")
+		f.again(why + "; a layer-4 load balancer sends on until its probes fail")
 	case NotServing:
 		f.add(f.service+".probes.readiness", "a path that answers well only when the replica can serve", why)
 	case SlowAnswer:
@@ -105,8 +106,32 @@ func (f *fixer) cause(a Attribution, c Claim) {
 	case ConnectionReset:
 		f.add(f.service+".drain.timeout", "longer than the longest request takes", why)
 	case ConnectTimeout:
-		f.add("", "a mesh, or clients, that give an attempt up sooner and try again where it is safe"+noField, why)
+		f.again(why)
 	}
+}
+
+// aMesh is what a system without one is told.
+const aMesh = "a mesh, which finds out sooner who does not answer and tries again where it is safe: render and run with one"
+
+// again is for requests that somebody could have tried again elsewhere.
+func (f *fixer) again(why string) {
+	switch r := f.Header.Load.Retry; {
+	case !f.Header.Mesh:
+		f.add("", aMesh, why)
+	case r == nil || r.Attempts < 2:
+		f.add("clients.attempts", "3 or more, if those who call can try again", why)
+	default:
+		f.add(f.service+".operations", "idempotent: true for what may be done twice, so that it is tried again", why)
+	}
+}
+
+// ejection is for a replica that is unwell and is asked all the same.
+func (f *fixer) ejection(why string) {
+	if !f.Header.Mesh {
+		f.add("", aMesh, why)
+		return
+	}
+	f.add("", "outlier detection of few enough errors in a row, as render/istio writes it into the DestinationRule"+noField, why)
 }
 
 // killed tells whether the drill itself ended pods without grace.

@@ -428,3 +428,23 @@ func TestFixes(t *testing.T) {
 		})
 	}
 }
+
+// What is advised where nobody tried again depends on who could.
+func TestFixesOfWhatCouldBeTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		mesh  bool
+		retry *record.Retry
+		want  string
+	}{
+		"no mesh":            {false, &record.Retry{Attempts: 3}, ""},
+		"clients do not":     {true, nil, "clients.attempts"},
+		"clients try once":   {true, &record.Retry{Attempts: 1}, "clients.attempts"},
+		"clients try thrice": {true, &record.Retry{Attempts: 3}, "services.vehicle.operations"},
+	} {
+		f := fixer{inquiry: &inquiry{Record: &record.Record{Header: &record.Header{Mesh: c.mesh, Load: record.Load{Retry: c.retry}}}}, service: "services.vehicle"}
+		f.again("WHY")
+		if len(f.all) != 1 || f.all[0].Field != c.want || f.all[0].Why != "WHY" {
+			t.Errorf("%s: %+v", name, f.all)
+		}
+	}
+}

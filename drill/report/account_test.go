@@ -82,3 +82,16 @@ func TestRequestIsClean(t *testing.T) {
 		}
 	}
 }
+
+// A verdict tells that the logs of proxies are not whole.
+func TestDoubtsTellOfUnreadLogs(t *testing.T) {
+	v := held()
+	v.Unread = []string{"the access log of fleet/vehicle-a: the pod is no more", "another"}
+	var out strings.Builder
+	if err := Text(&out, v, 200, false); err != nil {
+		t.Fatal(err)
+	}
+	if want := "2 access logs of proxies are not in the record, or not whole: the access log of fleet/vehicle-a: the pod is no more"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in:\n%s", want, out.String())
+	}
+}

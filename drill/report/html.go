@@ -111,6 +111,9 @@ func otherDoubts(v *claim.Verdict) []string {
 			others = append(others, d)
 		}
 	}
+	if n := len(v.Unread); n > 0 {
+		others = append(others, fmt.Sprintf("%s not in the record, or not whole: %s", wording.Several(n, "access log of a proxy is", "access logs of proxies are"), v.Unread[0]))
+	}
 	return others
 }
 
