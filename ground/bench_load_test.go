@@ -194,7 +194,7 @@ func (g *bench) benchRead(b *testing.B) {
 
 	pool := g.pool(b, pod)
 	b.Run("statement", func(b *testing.B) {
-		load(b, func(ctx context.Context) error {
+		load(b, readRate, func(ctx context.Context) error {
 			rows, err := pool.Query(ctx, "SELECT signal, value, time_ns FROM state JOIN vehicle ON id = vehicle_id WHERE vin = $1", pick(vins))
 			if err != nil {
 				return err
@@ -233,7 +233,7 @@ func (g *bench) benchRead(b *testing.B) {
 			}
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-			load(b, func(context.Context) error {
+			load(b, readRate, func(context.Context) error {
 				_, err := get(client, pick(way.bases)+"/v1/vehicles/"+pick(vins))
 				return err
 			})
@@ -314,12 +314,12 @@ func (g *bench) pool(b *testing.B, pod *namespace.Set) *pgxpool.Pool {
 	return pool
 }
 
-// load runs ask readRate times a second, whatever the answers take, and reports
+// load runs ask so many times a second, whatever the answers take, and reports
 // how long they took from the moment each was due.
-func load(b *testing.B, ask func(context.Context) error) {
+func load(b *testing.B, rate int, ask func(context.Context) error) {
 	for range b.N {
-		openLoop(b, 2*time.Second, ask) // connections
-		took, failed := openLoop(b, *benchLoad, ask)
+		openLoop(b, rate, 2*time.Second, ask) // connections
+		took, failed := openLoop(b, rate, *benchLoad, ask)
 		if len(took) == 0 {
 			b.Fatal("no answer at all")
 		}
@@ -329,14 +329,14 @@ func load(b *testing.B, ask func(context.Context) error) {
 	}
 }
 
-func openLoop(b *testing.B, length time.Duration, ask func(context.Context) error) (took []time.Duration, failed int) {
+func openLoop(b *testing.B, rate int, length time.Duration, ask func(context.Context) error) (took []time.Duration, failed int) {
 	ctx, cancel := context.WithTimeout(b.Context(), length+15*time.Second)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	began := time.Now()
-	for i := range int(length.Seconds() * readRate) {
-		due := began.Add(time.Duration(i) * time.Second / readRate)
+	for i := range int(length.Seconds() * float64(rate)) {
+		due := began.Add(time.Duration(i) * time.Second / time.Duration(rate))
 		time.Sleep(time.Until(due))
 		wg.Go(func() {
 			err := ask(ctx)

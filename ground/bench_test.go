@@ -53,6 +53,7 @@ func BenchmarkGround(b *testing.B) {
 	b.Run("pods", g.benchPods)
 	b.Run("read", g.benchRead)
 	b.Run("two-regions", g.benchTwoRegions)
+	b.Run("mesh", g.benchMesh)
 }
 
 // BenchmarkEngine reports how long the compile of each engine in the cache took.
@@ -97,6 +98,7 @@ type bench struct {
 	nines, dir string
 	status     *Status // of the ground that is up, if any
 	regions    int
+	mesh       bool // bring grounds up with one
 }
 
 func newBench(b *testing.B) *bench {
@@ -171,7 +173,11 @@ func (g *bench) up(b *testing.B, regions int) start {
 	}
 	file := g.describe(b, regions)
 	began := time.Now()
-	answer := g.run(b, "up", "--without", "mesh", "--detach", "--json", "--file", file)
+	args := []string{"up", "--detach", "--json", "--file", file}
+	if !g.mesh {
+		args = append(args, "--without", "mesh")
+	}
+	answer := g.run(b, args...)
 	s := start{ready: time.Since(began)}
 	status := &Status{}
 	must(b, json.Unmarshal(answer, status))
@@ -240,7 +246,7 @@ func (g *bench) down(b *testing.B) time.Duration {
 // ensure has one region up.
 func (g *bench) ensure(b *testing.B) *kubernetes.Clientset {
 	b.Helper()
-	if g.status == nil || g.regions != 1 {
+	if g.status == nil || g.regions != 1 || g.mesh != (g.status.Mesh != "") {
 		g.up(b, 1)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", g.status.Kubeconfig)
