@@ -95,7 +95,7 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // nothing that is slow or late makes a store forget
 	case "meshed":
 		return true // it is about what was made
-	case "capacity", "restored", "ejected":
+	case "capacity", "restored", "ejected", "local":
 		return measured // they are about replicas, not about what clients saw
 	default:
 		return measured && len(q.open) == 0
@@ -113,7 +113,7 @@ func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
 	count, what := func(a Attribution) int { return a.Count }, "failed or slow"
 	switch c.Name {
-	case "writes", "fresh":
+	case "writes", "fresh", "local":
 		return s
 	case "availability", "failed":
 		count, what = func(a Attribution) int { return a.Failed }, "failed"

@@ -138,6 +138,14 @@ func All() []Twin {
 		Drill: "gray-pod",
 		Claim: "ejected", Mesh: true,
 	}, {
+		Name:  "locality-off",
+		About: "calls go to all replicas alike, whatever zone they are in: what a mesh does that nobody told of zones, and what a cloud bills",
+		Changes: []string{
+			"a proxy does not prefer the replicas of its own zone (localityLbSetting of the DestinationRule is off)",
+		},
+		Drill: "locality",
+		Claim: "local", Mesh: true,
+	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
 		Changes: []string{
