@@ -48,7 +48,7 @@ func (c calls) judge(share float64) Outcome {
 // zone that was without replicas must have its calls back by itself, since it is a
 // small part of all.
 func (q *inquiry) local(share float64, add adder) {
-	want := fmt.Sprintf("≥ %s %% of calls stay in their zone", wording.Decimal(share*100, 6))
+	want := fmt.Sprintf("≥ %s %% in their zone", wording.Decimal(share*100, 6))
 	open := func(got string) { add("local", want, got, false).Outcome = Inconclusive }
 	if !q.injected || !q.history.gated() {
 		open("it is not known in which zone calls begin")
@@ -71,9 +71,9 @@ func (q *inquiry) local(share float64, add adder) {
 	}
 	var were []string
 	for _, zone := range slices.Sorted(maps.Keys(gaps)) {
-		were = append(were, fmt.Sprintf("%s, without a replica for %s", zone, lasting(gaps[zone].length())))
+		were = append(were, fmt.Sprintf("%s had no replica for %s", zone, lasting(gaps[zone].length())))
 	}
-	got += fmt.Sprintf("; of %s: %s of %s from %s after it had one", strings.Join(were, " and "), wording.Share(back.share()), wording.Count(back.known()), exactly(informed))
+	got += fmt.Sprintf(", home again %s of %s: %s, and counts from %s after", wording.Share(back.share()), wording.Count(back.known()), strings.Join(were, " and "), exactly(informed))
 	switch outcome := back.judge(share); {
 	case outcome == Refuted:
 		add("local", want, got, false)
