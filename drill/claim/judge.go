@@ -95,7 +95,9 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // nothing that is slow or late makes a store forget
 	case "meshed":
 		return true // it is about what was made
-	case "capacity", "restored", "ejected", "local":
+	case "local":
+		return len(q.busy) == 0 // when a call is made is no matter, but proxies turn to others where a replica is late
+	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:
 		return measured && len(q.open) == 0

@@ -101,6 +101,28 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// A generator that is late sends calls nowhere else; a machine that is too busy may.
+func TestLocalStands(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*script)
+		want   Outcome
+	}{
+		"a late generator": {func(b *script) { b.late(60, 120*ms) }, Refuted},
+		"a busy machine": {func(b *script) {
+			for i := range b.Seconds {
+				b.Seconds[i].CPU = 1
+			}
+		}, Inconclusive},
+	} {
+		b := zoned(t)
+		b.elsewhere(span{0, 30 * s}, "n2")
+		c.change(b)
+		if v := b.judge(); v.Verdict != c.want || claimNamed(t, v, "local").Outcome != Refuted {
+			t.Errorf("%s: %s, %s", name, v.Verdict, v.Because)
+		}
+	}
+}
+
 // With fewer replicas than zones the mesh cannot do it.
 func TestLocalWantsAReplicaInEachZone(t *testing.T) {
 	b := zoned(t)
