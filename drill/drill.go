@@ -65,6 +65,9 @@ func All() []Drill {
 			p.Failed, p.Meshed = new(int), true
 			p.Capacity, p.Restored = s.Least, true
 		}},
+		"locality": {Window: 75 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Local, p.Restored = new(int), local, true
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {
@@ -84,6 +87,9 @@ const ejected = 5 * time.Second
 
 // unwell is of one pod that serves badly while Kubernetes believes it to be well.
 func unwell(p *record.Promise, _ record.Service) { p.Ejected = ejected }
+
+// local is the share of calls that do not leave their zone while it has a replica.
+const local = 0.95
 
 func lost(p *record.Promise, _ record.Service) { p.Restored, p.Capacity = true, 1 }
 

@@ -57,6 +57,9 @@ func TestPromise(t *testing.T) {
 		{"stalled-dependency", func(p record.Promise) bool { return p.Ejected == ejected && p.Failed == nil }},
 		{"gateway-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Restored }},
 		{"istiod-loss", func(p record.Promise) bool { return *p.Failed == 0 && !p.Meshed }},
+		{"locality", func(p record.Promise) bool {
+			return *p.Failed == 0 && p.Local == 0.95 && p.Restored && p.P99 == objective.P99
+		}},
 		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes

@@ -134,6 +134,7 @@ type Promise struct {
 	Restored     bool          `json:"restored,omitempty"` // all replicas are back before the window ends
 	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
+	Local        float64       `json:"local,omitempty"`    // share of calls that stay in their zone while it has a replica, 0.95
 }
 
 // A Clock is a period of the platform that is shorter here than on AKS.

@@ -133,7 +133,11 @@ func (s *stage) become(ctx context.Context, t twin.Twin, sys *system.System) (fu
 	for _, change := range t.Changes {
 		s.story.say("twin %s: %s", t.Name, change)
 	}
-	healer, err := fault.StartHealer(ctx, s.site.Access, []fault.Heal{{Do: "apply", Region: s.site.Region, Files: good[s.site.Region]}})
+	undo, alter, err := fault.Alter(ctx, &s.site, t.Platform)
+	if err != nil {
+		return nil, fmt.Errorf("twin %s: %w", t.Name, err)
+	}
+	healer, err := fault.StartHealer(ctx, s.site.Access, append(undo, fault.Heal{Do: "apply", Region: s.site.Region, Files: good[s.site.Region]}))
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +152,9 @@ func (s *stage) become(ctx context.Context, t twin.Twin, sys *system.System) (fu
 	}
 	if err := s.site.Ground.Apply(ctx, s.site.Region, files); err != nil {
 		return nil, errors.Join(fmt.Errorf("apply the twin %s: %w", t.Name, err), back())
+	}
+	if err := alter(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("alter the platform as the twin %s has it: %w", t.Name, err), back())
 	}
 	select {
 	case <-time.After(t.Settle):

@@ -87,6 +87,9 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	if p.Meshed {
 		q.meshed(add)
 	}
+	if p.Local > 0 && p.Local <= 1 {
+		q.local(p.Local, add)
+	}
 	if p.Writes {
 		w := v.Writes
 		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), wording.Count(w.Acknowledged))

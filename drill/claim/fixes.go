@@ -35,6 +35,8 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.ejection("what asks the pod does not find out that it is unwell: " + c.Got)
 		case "meshed":
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
+		case "local":
+			f.local(c)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

@@ -138,6 +138,13 @@ func All() []Fault {
 				"stands for a release while nobody gives sidecars: new pods must wait, or start outside the mesh",
 			},
 		},
+		{
+			Name: "locality", nodes: 2, zones: 2, mesh: true, prepare: locality,
+			About: [2]string{
+				"takes every replica of one zone away for 20 s, in good order, and brings replicas back there",
+				"stands for a zone without capacity: its callers must find others, and come home afterwards",
+			},
+		},
 	}
 }
 

@@ -122,7 +122,7 @@ func (a action) run(ctx context.Context, tell func(record.Event)) error {
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, apply
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, apply, failurePolicy, enmesh
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`
@@ -132,4 +132,6 @@ type Heal struct {
 	Least     int32         `json:"least,omitempty"`    // of an autoscaler
 	Replicas  int32         `json:"replicas,omitempty"` // of a Deployment; at most, of an autoscaler
 	Files     []ground.File `json:"files,omitempty"`
+	Webhook   string        `json:"webhook,omitempty"` // of the configuration Name
+	Policy    string        `json:"policy,omitempty"`  // of Webhook, if nobody answers: Fail, Ignore
 }

@@ -128,6 +128,10 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 		return m.scale(ctx, h)
 	case "autoscale":
 		return m.autoscale(ctx, h)
+	case "failurePolicy":
+		return m.failurePolicy(ctx, h)
+	case "enmesh":
+		return m.enmesh(ctx, h)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
@@ -267,6 +271,10 @@ func (h Heal) String() string {
 		return "uncordon node " + h.Node
 	case "autoscale":
 		return fmt.Sprintf("let autoscaler %s/%s want %d to %d replicas again", h.Namespace, h.Name, h.Least, h.Replicas)
+	case "failurePolicy":
+		return fmt.Sprintf("have webhook %s %s when nobody answers", h.Webhook, map[string]string{"Fail": "refuse", "Ignore": "let through"}[h.Policy])
+	case "enmesh":
+		return fmt.Sprintf("restart Deployment %s/%s, if a pod of it is outside the mesh", h.Namespace, h.Name)
 	case "scale":
 		return fmt.Sprintf("scale Deployment %s/%s back to %d replicas", h.Namespace, h.Name, h.Replicas)
 	case "apply":

@@ -1,6 +1,6 @@
 // Package twin holds systems with one known mistake each, so that the drills have
 // something that they must refute. Find a Twin, Edit the system, render it, Patch
-// the files, apply them, wait for Settle, and drill: the system as it is and then
+// the files, apply them, alter the Platform, wait for Settle, and drill: the system as it is and then
 // the twin, both by the promise that is made for the system as it is. Proven says
 // whether the drill found the mistake, and for its own reason. The package applies
 // nothing and runs nothing.
@@ -20,6 +20,8 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/drill/fault"
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -39,6 +41,8 @@ type Twin struct {
 	Settle time.Duration
 
 	Mesh bool // it is a mistake in a mesh
+
+	Platform []fault.Heal // steps that make the platform so, for fault.Alter; none: it stays as it is
 
 	edit    func(*system.Service)
 	clients func(*system.Clients)
@@ -137,6 +141,46 @@ func All() []Twin {
 		},
 		Drill: "gray-pod",
 		Claim: "ejected", Mesh: true,
+	}, {
+		Name:  "locality-off",
+		About: "calls go to all replicas alike, whatever zone they are in: what a mesh does that nobody told of zones, and what a cloud bills",
+		Changes: []string{
+			"a proxy does not prefer the replicas of its own zone (localityLbSetting of the DestinationRule is off)",
+		},
+		Drill: "locality",
+		Claim: "local", Mesh: true,
+	}, {
+		Name:  "one-gateway",
+		About: "one pod is the way in for everybody: what is there until somebody counts gateways, too",
+		Changes: []string{
+			"the Deployment of the ingress gateway is scaled to one replica",
+		},
+		Drill: "gateway-loss",
+		Claim: "availability", Mesh: true,
+		Platform: []fault.Heal{{Do: "scale", Namespace: mesh.IngressNamespace, Name: mesh.Ingress, Replicas: 1}},
+	}, {
+		Name:  "injector-fails-open",
+		About: "a pod is made without its sidecar when nobody answers who gives it one: what keeps deployments going, and takes their protection away unseen",
+		Changes: []string{
+			"the webhooks of the sidecar injector are ignored when they do not answer (failurePolicy: Ignore)",
+		},
+		Drill: "injector-loss",
+		Claim: "meshed", Mesh: true,
+		Platform: []fault.Heal{{Do: "failurePolicy", Policy: "Ignore"}},
+	}, {
+		Name:  "no-timeout",
+		About: "a proxy waits for an answer as long as it takes: what Istio does where a route says nothing of time",
+		Changes: []string{
+			"an operation may take an hour, and so may each try of it (timeout: 1h), which is as good as no timeout",
+		},
+		Drill: "slow-pod",
+		Claim: "ejected", Mesh: true, // who is slow has failed only if somebody says when
+		edit: func(s *system.Service) {
+			s.Operations = slices.Clone(s.Operations)
+			for i := range s.Operations {
+				s.Operations[i].Timeout = time.Hour
+			}
+		},
 	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
