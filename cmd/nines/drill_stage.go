@@ -133,7 +133,7 @@ func (f *drillFlags) declare(c system.Clients) {
 	if f.deadline == 0 {
 		f.deadline = c.Deadline
 	}
-	f.declared = load.Retry{Attempts: c.Attempts, Timeout: min(c.Timeout, f.deadline), BackoffMin: c.Backoff.Min, BackoffMax: c.Backoff.Max}
+	f.declared = load.Retry{Attempts: c.Attempts, Timeout: min(c.Timeout, f.deadline), BackoffMin: c.Backoff.Min, BackoffMax: c.Backoff.Max, Budget: c.Budget.Fraction()}
 }
 
 const mostAttempts = 10
@@ -142,6 +142,10 @@ const mostAttempts = 10
 // its place. With --attempts 1 they do nothing, whatever is declared.
 func (f *drillFlags) retry() (load.Retry, error) {
 	low, high, err := f.pause()
+	if err != nil {
+		return load.Retry{}, err
+	}
+	share, err := f.share()
 	if err != nil {
 		return load.Retry{}, err
 	}
@@ -157,6 +161,9 @@ func (f *drillFlags) retry() (load.Retry, error) {
 	}
 	if f.backoff != "" {
 		p.BackoffMin, p.BackoffMax = low, high
+	}
+	if f.budget != "" {
+		p.Budget = share
 	}
 	return p, nil
 }
@@ -175,6 +182,19 @@ func (f *drillFlags) pause() (low, high time.Duration, err error) {
 		return 0, 0, fmt.Errorf("--backoff %s: want MIN..MAX above 0 and at most 1m, such as 200ms..2s", f.backoff)
 	}
 	return low, high, nil
+}
+
+// share is --retry-budget, if it is given; 0: none.
+func (f *drillFlags) share() (float64, error) {
+	if f.budget == "" || f.budget == "none" {
+		return 0, nil
+	}
+	text, percent := strings.CutSuffix(f.budget, "%")
+	share, err := strconv.ParseFloat(text, 64)
+	if err != nil || !percent || !(share > 0 && share <= 100) {
+		return 0, fmt.Errorf("--retry-budget %s: want a share above 0%% and at most 100%%, such as 20%%, or none", f.budget)
+	}
+	return share / 100, nil
 }
 
 // highest is the highest rate that is asked for.
