@@ -200,6 +200,11 @@ func (f *drillFlags) share() (float64, error) {
 // highest is the highest rate that is asked for.
 func (f *drillFlags) highest() float64 { return slices.Max(append([]float64{f.rate}, f.steps...)) }
 
+// records is how many attempts of a window a record may have to hold.
+func (f *drillFlags) records(rate float64, window time.Duration, policy load.Retry) float64 {
+	return rate * float64(max(policy.Attempts, 1)) * (window + f.steady + time.Minute).Seconds()
+}
+
 // writable makes sure, before anything is broken, that what comes of a drill can
 // be written where it is wanted.
 func (f *drillFlags) writable() error {
@@ -379,6 +384,15 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 			plan.Steps = append(plan.Steps, rate/2)
 		}
 		plan.Warm, plan.Steady = 3*time.Second, 3*time.Second
+	}
+	if d.Peak > 0 {
+		// The limits of a service are for what it serves, so that half is another drill.
+		if plan.Rate, plan.Clients = f.rate, f.clients; len(f.steps) > 0 {
+			return drill.Plan{}, fmt.Errorf("%s has steps of its own, made of --rate: leave --steps out", d.Name)
+		}
+		if peak := d.Highest(f.rate); !rateIsGood(peak) || f.records(peak, d.Window, policy) > record.MaxRequests {
+			return drill.Plan{}, fmt.Errorf("%s sends %g requests a second, more than can be sent or kept in a record: lower --rate", d.Name, peak)
+		}
 	}
 	now := time.Now()
 	if plan.Record == "" {

@@ -95,6 +95,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // nothing that is slow or late makes a store forget
 	case "meshed":
 		return true // it is about what was made
+	case "attempts":
+		return true // it is about what clients sent
 	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:
