@@ -17,6 +17,7 @@ import (
 type Drill struct {
 	fault.Fault
 	Window time.Duration // that is judged, from the moment the fault begins
+	Peak   float64       // of an overload, in multiples of what the service serves; 0: the load is the plan's
 
 	promise func(p *record.Promise, s record.Service)
 }
@@ -55,6 +56,11 @@ func All() []Drill {
 		"database-stall": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
 			// While nothing can be stored, what counts is that nobody is kept waiting.
 			p.Availability, p.P50, p.P95, p.P99, p.Answer = 0, 0, 0, 0, answer
+		}},
+		"overload": {Window: 45 * time.Second, Peak: 5, promise: func(p *record.Promise, _ record.Service) {
+			// Most is refused, as it must be.
+			p.Availability, p.P50, p.P95, p.P99 = 0, 0, 0, 0
+			p.Goodput, p.Refusal, p.Attempts, p.Recovery = 0.8, 100*time.Millisecond, 1.2, 5*time.Second
 		}},
 		"gray-pod":           {Window: 30 * time.Second, promise: unwell},
 		"slow-pod":           {Window: 30 * time.Second, promise: unwell},

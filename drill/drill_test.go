@@ -26,7 +26,7 @@ func TestEveryFaultIsADrill(t *testing.T) {
 			t.Errorf("%s promises nothing of its own", d.Name)
 		}
 		p := d.Promise(objective, record.Service{Replicas: 3, Least: 2})
-		if !p.Writes || !p.Fresh || p.Slow != objective.P99 || p.Recovery != objective.Recovery {
+		if !p.Writes || !p.Fresh || p.Slow != objective.P99 || (p.Recovery != objective.Recovery && d.Peak == 0) {
 			t.Errorf("%s promises %+v", d.Name, p)
 		}
 	}
@@ -55,6 +55,9 @@ func TestPromise(t *testing.T) {
 			return p.Availability == 0.999 && p.P99 == objective.P99 && p.Ejected == ejected
 		}},
 		{"stalled-dependency", func(p record.Promise) bool { return p.Ejected == ejected && p.Failed == nil }},
+		{"overload", func(p record.Promise) bool {
+			return p.Availability == 0 && p.P99 == 0 && p.Goodput == 0.8 && p.Refusal == 100*time.Millisecond && p.Attempts == 1.2 && p.Recovery == 5*time.Second
+		}},
 		{"gateway-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Restored }},
 		{"istiod-loss", func(p record.Promise) bool { return *p.Failed == 0 && !p.Meshed }},
 		{"locality", func(p record.Promise) bool {
@@ -151,5 +154,27 @@ func TestSchedule(t *testing.T) {
 	}...)
 	if got := plan.schedule(); !slices.Equal(got.Stages, want) {
 		t.Errorf("with steps %v, want %v", got.Stages, want)
+	}
+}
+
+// The load of an overload is made of the plan's rate, and most of the window is
+// its peak.
+func TestOverload(t *testing.T) {
+	d, err := Find("overload")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := Plan{Drill: d, Rate: 50}
+	plan.overload()
+	if !slices.Equal(plan.Steps, []float64{500, 500, 25}) || plan.Rate != 25 || plan.Site.Overload != (fault.Overload{Serves: 100, Peak: 500, Length: 30 * time.Second}) {
+		t.Errorf("%v a second, %v in the window, %+v", plan.Rate, plan.Steps, plan.Site.Overload)
+	}
+	if got := d.Highest(50); got != 500 {
+		t.Errorf("at most %g a second", got)
+	}
+	other := Plan{Drill: Drill{Window: 30 * time.Second}, Rate: 50, Steps: []float64{10}}
+	other.overload()
+	if other.Rate != 50 || !slices.Equal(other.Steps, []float64{10}) || other.Drill.Highest(50) != 50 {
+		t.Errorf("another drill sends %v, %v", other.Rate, other.Steps)
 	}
 }

@@ -83,6 +83,7 @@ func Run(ctx context.Context, p Plan) (err error) {
 	if impossible, ok := errors.AsType[*fault.ImpossibleError](p.Drill.Available(&p.Site)); ok {
 		return impossible
 	}
+	p.overload()
 	started := time.Now()
 	r := &run{Plan: p}
 	if r.out, err = record.Create(p.Record); err != nil {
@@ -162,6 +163,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	}
 	promise := r.Drill.Promise(r.Objective, meant)
 	promise.Writes = promise.Writes && r.ReadBack != nil
+	promise.Serves = r.Site.Overload.Serves
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
 		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Site.Mesh,

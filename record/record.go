@@ -97,6 +97,9 @@ type Retry struct {
 	Timeout    time.Duration `json:"timeout,omitempty"` // of one attempt; 0: what is left of the deadline
 	BackoffMin time.Duration `json:"backoffMin,omitempty"`
 	BackoffMax time.Duration `json:"backoffMax,omitempty"`
+	// Budget is the share of a retry that each request which is answered well pays
+	// for; 0: retries cost nothing.
+	Budget float64 `json:"budget,omitempty"`
 }
 
 // In is the mean rate of the window.
@@ -135,6 +138,12 @@ type Promise struct {
 	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
 	Local        float64       `json:"local,omitempty"`    // share of calls that stay in their zone while it has a replica, 0.95
+
+	// Of the part of the window in which more is asked than can be served.
+	Serves   float64       `json:"serves,omitempty"`   // requests a second that all replicas together can
+	Goodput  float64       `json:"goodput,omitempty"`  // share of them that is answered well all the time
+	Refusal  time.Duration `json:"refusal,omitempty"`  // 99 % of the attempts that are not are refused within this
+	Attempts float64       `json:"attempts,omitempty"` // for a request, on average, at most
 }
 
 // A Clock is a period of the platform that is shorter here than on AKS.

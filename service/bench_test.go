@@ -57,7 +57,7 @@ func BenchmarkShed(b *testing.B) {
 	<-entered
 	b.ReportAllocs()
 	for b.Loop() {
-		if answer, _ := get(b, c, server.URL); answer.StatusCode != http.StatusServiceUnavailable {
+		if answer, _ := get(b, c, server.URL); answer.StatusCode != http.StatusTooManyRequests {
 			b.Fatal(answer.Status)
 		}
 	}

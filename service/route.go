@@ -21,7 +21,9 @@ type RouteOption func(*route)
 func Timeout(d time.Duration) RouteOption { return func(r *route) { r.timeout = d } }
 
 // Concurrency bounds how many requests of the route run at once; more are
-// answered 503 with Retry-After at once. The default is 256.
+// answered 429 with Retry-After at once: not 503, which a proxy in front takes for
+// a replica that is ill, tries elsewhere, and in the end asks no more. The default
+// is 256.
 func Concurrency(n int) RouteOption { return func(r *route) { r.concurrency = int64(n) } }
 
 // MaxBody bounds the request's body in bytes. The default is 1 MiB.
@@ -92,4 +94,4 @@ func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var errShed = &Problem{Status: http.StatusServiceUnavailable, Detail: "too many requests at once; try again", RetryAfter: time.Second}
+var errShed = &Problem{Status: http.StatusTooManyRequests, Detail: "too many requests at once; try again", RetryAfter: time.Second}

@@ -52,7 +52,7 @@ func TestSheds(t *testing.T) {
 		<-entered
 	}
 	answer, body := get(t, c, server.URL)
-	if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" {
+	if answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") != "1" {
 		t.Errorf("over the limit: %s, Retry-After %q", answer.Status, answer.Header.Get("Retry-After"))
 	}
 	problem(t, answer, body)

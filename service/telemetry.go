@@ -76,7 +76,7 @@ func (t *telemetry) startMetrics(described *resource.Resource) error {
 	t.flush = append(t.flush, t.metrics.Shutdown)
 	t.meter = t.metrics.Meter(scope)
 	t.exposition = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
-	if t.shed, err = t.meter.Int64Counter("service.requests.shed", metric.WithUnit("{request}"), metric.WithDescription("Requests answered 503 because the route was full.")); err != nil {
+	if t.shed, err = t.meter.Int64Counter("service.requests.shed", metric.WithUnit("{request}"), metric.WithDescription("Requests answered 429 because the route was full.")); err != nil {
 		return err
 	}
 	t.panics, err = t.meter.Int64Counter("service.panics", metric.WithUnit("{panic}"), metric.WithDescription("Panics of handlers."))

@@ -14,6 +14,7 @@ type Clients struct {
 	Attempts int           `yaml:"attempts" jsonschema:"minimum=1,maximum=10" example:"attempts: 3" jsonschema_description:"How often they send a request at most, the first time counted."`
 	Timeout  time.Duration `yaml:"timeout" example:"timeout: 1s" jsonschema_description:"How long they wait for an answer to one attempt. No public operation takes longer."`
 	Backoff  Span          `yaml:"backoff" example:"backoff: 200ms..2s" jsonschema_description:"What they wait between attempts: from the low end, doubled each time, to the high end, and each wait with jitter."`
+	Budget   Percent       `yaml:"budget" example:"budget: 20%" jsonschema_description:"How often they try again beside the first ten times: this share of their requests that were answered well, 1% to 100%. More would make an overload worse."`
 	Deadline time.Duration `yaml:"deadline" example:"deadline: 5s" jsonschema_description:"When they give up, however many attempts are left."`
 }
 
@@ -44,6 +45,9 @@ func (s Span) String() string {
 }
 
 func (d *decoder) checkClients(c Clients) {
+	if c.Budget < onePercent {
+		d.reportAt("clients.budget", c.Budget.String()+" is not from 1% to 100%", "budget: 20%")
+	}
 	const example = "clients: {attempts: 3, timeout: 1s, backoff: 200ms..2s, deadline: 5s}"
 	if c.Timeout < leastTry || c.Timeout > time.Minute {
 		d.reportAt("clients.timeout", fmt.Sprintf("%s is not from %s to 1m", shortDuration(c.Timeout), leastTry), "timeout: 1s")

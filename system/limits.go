@@ -10,10 +10,11 @@ type Limits struct {
 	Requests    int `yaml:"requests" jsonschema:"minimum=1,maximum=100000" example:"requests: 256" jsonschema_description:"Requests under way. What a third of the replicas (of the most there may be) answers at once, 256 each, if nothing is said."`
 }
 
+// RouteRequests is how many requests a route of the service library answers at
+// once; it sheds the rest.
+const RouteRequests = 256
+
 const (
-	// A route of the service library answers so many requests at once and
-	// sheds the rest.
-	replicaRequests = 256
 	// A gateway has a proxy in each of three zones.
 	proxies      = 3
 	pendingShare = 4
@@ -21,7 +22,7 @@ const (
 
 func (l *Limits) finish(replicas Range) {
 	if l.Requests == 0 {
-		l.Requests = max(replicaRequests*replicas.Max/proxies, 1)
+		l.Requests = max(RouteRequests*replicas.Max/proxies, 1)
 	}
 	if l.Connections == 0 {
 		l.Connections = l.Requests

@@ -48,7 +48,7 @@ func TestDefaults(t *testing.T) {
 			Drain:      system.Drain{Delay: 10 * time.Second, Timeout: 20 * time.Second},
 			Limits:     system.Limits{Connections: 256, Pending: 64, Requests: 256},
 		}},
-		Clients:  system.Clients{Attempts: 3, Timeout: time.Second, Backoff: system.Span{Min: 200 * time.Millisecond, Max: 2 * time.Second}, Deadline: 5 * time.Second},
+		Clients:  system.Clients{Attempts: 3, Timeout: time.Second, Backoff: system.Span{Min: 200 * time.Millisecond, Max: 2 * time.Second}, Budget: 20_000_000, Deadline: 5 * time.Second},
 		Registry: "registry.local",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -112,7 +112,7 @@ func TestEverything(t *testing.T) {
 				{Name: "POST /", Timeout: 2 * time.Second, Attempts: 1},
 			},
 		}},
-		Clients:  system.Clients{Attempts: 4, Timeout: 2 * time.Second, Backoff: system.Span{Min: 100 * time.Millisecond, Max: 90 * time.Second}, Deadline: 9 * time.Second},
+		Clients:  system.Clients{Attempts: 4, Timeout: 2 * time.Second, Backoff: system.Span{Min: 100 * time.Millisecond, Max: 90 * time.Second}, Budget: 7_500_000, Deadline: 9 * time.Second},
 		Stores:   []system.Store{{Name: "telemetry", Postgres: 15, Storage: "128Gi"}},
 		Registry: "registry.example:5000/platform",
 	}

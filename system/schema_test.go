@@ -90,6 +90,8 @@ func TestSchemaAgreesOnValues(t *testing.T) {
 		{"top", "clients: {backoff: 1s}", false},
 		{"top", "clients: {backoff: 1..2s}", false},
 		{"top", "clients: {backoff: 1s...2s}", false},
+		{"top", "clients: {budget: 20%}", true},
+		{"top", "clients: {budget: 0.2}", false},
 		{"top", "other: 1", false},
 		{"service", "port: 8080", true},
 		{"service", "port: 1023", false},

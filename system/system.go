@@ -53,7 +53,7 @@ type Store struct {
 
 func (s *System) setDefaults() {
 	s.SLO = SLO{Availability: 99_900_000, P99: 300 * time.Millisecond, Recovery: 30 * time.Second}
-	s.Clients = Clients{Attempts: 3, Timeout: time.Second, Backoff: Span{200 * time.Millisecond, 2 * time.Second}, Deadline: 5 * time.Second}
+	s.Clients = Clients{Attempts: 3, Timeout: time.Second, Backoff: Span{200 * time.Millisecond, 2 * time.Second}, Budget: 20 * onePercent, Deadline: 5 * time.Second}
 	s.Registry = "registry.local"
 }
 

@@ -27,6 +27,7 @@ type drillFlags struct {
 	attempts  int
 	timeout   time.Duration // of one attempt
 	backoff   string
+	budget    string
 	window    time.Duration
 	steady    time.Duration
 	telemetry string
@@ -53,6 +54,7 @@ func (f *drillFlags) add(cmd *cobra.Command) {
 	set.IntVar(&f.attempts, "attempts", 0, "how often a client sends a request at most until it is answered well; 1: once (default: clients.attempts)")
 	set.DurationVar(&f.timeout, "attempt-timeout", 0, "when a client gives one attempt up (default: clients.timeout)")
 	set.StringVar(&f.backoff, "backoff", "", "how long a client waits between two attempts, at random: `MIN..MAX` (default: clients.backoff)")
+	set.StringVar(&f.budget, "retry-budget", "", "the `share` of its requests that are answered well by which a client may try again, beside ten times, such as 20%; or none (default: clients.budget)")
 	set.DurationVar(&f.window, "window", 0, "judge so long from the fault on (default: the drill's own)")
 	set.DurationVar(&f.steady, "steady", 8*time.Second, "load before the fault")
 	set.StringVar(&f.telemetry, "telemetry", "", "send the rows of this `file` (see nines replay); generated if not given")

@@ -135,7 +135,7 @@ func (f *drillFlags) declare(c system.Clients) {
 	if f.deadline == 0 {
 		f.deadline = c.Deadline
 	}
-	f.declared = load.Retry{Attempts: c.Attempts, Timeout: min(c.Timeout, f.deadline), BackoffMin: c.Backoff.Min, BackoffMax: c.Backoff.Max}
+	f.declared = load.Retry{Attempts: c.Attempts, Timeout: min(c.Timeout, f.deadline), BackoffMin: c.Backoff.Min, BackoffMax: c.Backoff.Max, Budget: c.Budget.Fraction()}
 }
 
 const mostAttempts = 10
@@ -144,6 +144,10 @@ const mostAttempts = 10
 // its place. With --attempts 1 they do nothing, whatever is declared.
 func (f *drillFlags) retry() (load.Retry, error) {
 	low, high, err := f.pause()
+	if err != nil {
+		return load.Retry{}, err
+	}
+	share, err := f.share()
 	if err != nil {
 		return load.Retry{}, err
 	}
@@ -159,6 +163,9 @@ func (f *drillFlags) retry() (load.Retry, error) {
 	}
 	if f.backoff != "" {
 		p.BackoffMin, p.BackoffMax = low, high
+	}
+	if f.budget != "" {
+		p.Budget = share
 	}
 	return p, nil
 }
@@ -179,8 +186,26 @@ func (f *drillFlags) pause() (low, high time.Duration, err error) {
 	return low, high, nil
 }
 
+// share is --retry-budget, if it is given; 0: none.
+func (f *drillFlags) share() (float64, error) {
+	if f.budget == "" || f.budget == "none" {
+		return 0, nil
+	}
+	text, percent := strings.CutSuffix(f.budget, "%")
+	share, err := strconv.ParseFloat(text, 64)
+	if err != nil || !percent || !(share > 0 && share <= 100) {
+		return 0, fmt.Errorf("--retry-budget %s: want a share above 0%% and at most 100%%, such as 20%%, or none", f.budget)
+	}
+	return share / 100, nil
+}
+
 // highest is the highest rate that is asked for.
 func (f *drillFlags) highest() float64 { return slices.Max(append([]float64{f.rate}, f.steps...)) }
+
+// records is how many attempts of a window a record may have to hold.
+func (f *drillFlags) records(rate float64, window time.Duration, policy load.Retry) float64 {
+	return rate * float64(max(policy.Attempts, 1)) * (window + f.steady + time.Minute).Seconds()
+}
 
 // writable makes sure, before anything is broken, that what comes of a drill can
 // be written where it is wanted.
@@ -378,6 +403,15 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 			plan.Steps = append(plan.Steps, rate/2)
 		}
 		plan.Warm, plan.Steady = 3*time.Second, 3*time.Second
+	}
+	if d.Peak > 0 {
+		// The limits of a service are for what it serves, so that half is another drill.
+		if plan.Rate, plan.Clients = f.rate, f.clients; len(f.steps) > 0 {
+			return drill.Plan{}, fmt.Errorf("%s has steps of its own, made of --rate: leave --steps out", d.Name)
+		}
+		if peak := d.Highest(f.rate); !rateIsGood(peak) || f.records(peak, d.Window, policy) > record.MaxRequests {
+			return drill.Plan{}, fmt.Errorf("%s sends %g requests a second, more than can be sent or kept in a record: lower --rate", d.Name, peak)
+		}
 	}
 	now := time.Now()
 	if plan.Record == "" {

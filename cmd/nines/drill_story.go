@@ -54,6 +54,9 @@ func (s *drillStory) announce(h *record.Header) {
 	s.line("  load: %s requests/s from %d clients; judged: %s from the fault on", rates, h.Load.Clients, h.Window.Length)
 	if p := h.Load.Retry; p != nil && p.Attempts > 1 {
 		s.line("  clients: at most %d attempts of %s each, %s to %s apart, within %s", p.Attempts, p.Timeout, p.BackoffMin, p.BackoffMax, h.Load.Deadline)
+		if p.Budget > 0 {
+			s.line("  clients: a retry for each %.3g requests that were answered well, and ten at first", 1/p.Budget)
+		}
 	}
 	if !h.Promise.Writes {
 		s.line("  not judged: whether a write is lost, since what is stored cannot be read back here")

@@ -10,7 +10,7 @@ import (
 // Flags say it in place of what is declared, one by one.
 func TestDrillRetry(t *testing.T) {
 	const ms = time.Millisecond
-	declared := load.Retry{Attempts: 4, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms}
+	declared := load.Retry{Attempts: 4, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms, Budget: 0.2}
 	for name, test := range map[string]struct {
 		flags    drillFlags
 		declared load.Retry
@@ -23,12 +23,22 @@ func TestDrillRetry(t *testing.T) {
 		"a timeout alone":   {flags: drillFlags{timeout: 2 * time.Second}, want: load.Retry{Timeout: 2 * time.Second}},
 		"other attempts": {
 			flags: drillFlags{attempts: 2}, declared: declared,
-			want: load.Retry{Attempts: 2, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms},
+			want: load.Retry{Attempts: 2, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms, Budget: 0.2},
 		},
 		"other waits": {
 			flags: drillFlags{timeout: 300 * ms, backoff: "10ms..1s"}, declared: declared,
-			want: load.Retry{Attempts: 4, Timeout: 300 * ms, BackoffMin: 10 * ms, BackoffMax: time.Second},
+			want: load.Retry{Attempts: 4, Timeout: 300 * ms, BackoffMin: 10 * ms, BackoffMax: time.Second, Budget: 0.2},
 		},
+		"another budget": {
+			flags: drillFlags{budget: "7.5%"}, declared: declared,
+			want: load.Retry{Attempts: 4, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms, Budget: 0.075},
+		},
+		"no budget": {
+			flags: drillFlags{budget: "none"}, declared: declared,
+			want: load.Retry{Attempts: 4, Timeout: 700 * ms, BackoffMin: 50 * ms, BackoffMax: 90 * ms},
+		},
+		"no share":    {flags: drillFlags{budget: "0.2"}, refused: true},
+		"all and one": {flags: drillFlags{budget: "101%"}, refused: true},
 		"no range":    {flags: drillFlags{backoff: "200ms"}, refused: true},
 		"turned":      {flags: drillFlags{backoff: "2s..1s"}, refused: true},
 		"from zero":   {flags: drillFlags{backoff: "0s..1s"}, refused: true},

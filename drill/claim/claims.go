@@ -60,7 +60,8 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 		rest := q.undisturbed(one.want)
 		q.spare(c, len(rest) > 0 && rank(rest, one.perMille) <= one.want)
 	}
-	if p.Recovery > 0 {
+	q.overload(p, add)
+	if p.Recovery > 0 && p.Serves == 0 {
 		switch t := v.Fault.Recover; {
 		case t < 0:
 			add("recovery", "≤ "+exactly(p.Recovery), "not within "+lasting(q.window.length()), false)

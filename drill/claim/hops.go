@@ -118,7 +118,7 @@ func flagged(q *inquiry, s *suspect) blame {
 	case misrouted:
 		return blame{NoRoute, h.Pod + strings.Join(h.Flags, ","), story}
 	case refused:
-		return blame{Shed, h.Pod + strings.Join(h.Flags, ","), story}
+		return blame{Shed, h.Pod + strings.Join(h.Flags, ","), story + q.meant(s.Request)}
 	case injected:
 		return blame{Injected, strings.Join(h.Flags, ","), story}
 	case unhealthy:

@@ -97,6 +97,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // it is about what was made
 	case "local":
 		return len(q.busy) == 0 // when a call is made is no matter, but proxies turn to others where a replica is late
+	case "attempts":
+		return true // it is about what clients sent
 	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:

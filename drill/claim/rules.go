@@ -85,12 +85,12 @@ func queued(q *inquiry, s *suspect) blame {
 	return blame{b.cause, "waited " + b.gist, fmt.Sprintf("waited %s for a connection, all of its client were busy, one with request %s: %s", lasting(wait), before.ID, b.story)}
 }
 
-func shed(_ *inquiry, s *suspect) blame {
+func shed(q *inquiry, s *suspect) blame {
 	if s.Error != "" {
 		return blame{}
 	}
 	if s.Status == http.StatusTooManyRequests || s.Status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(s.Detail), "too many requests") {
-		return blame{Shed, s.Pod, fmt.Sprintf("refused with %d by %s%s", s.Status, by(s), said(s))}
+		return blame{Shed, s.Pod, fmt.Sprintf("refused with %d by %s%s", s.Status, by(s), said(s)) + q.meant(s.Request)}
 	}
 	return blame{}
 }

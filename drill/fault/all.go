@@ -117,6 +117,13 @@ func All() []Fault {
 			},
 		},
 		{
+			Name: "overload", Ground: true, prepare: overload,
+			About: [2]string{
+				"makes every pod serve little, and exactly so, and asks five times as much of them for 30 s",
+				"stands for a peak that nobody has capacity for: what can be answered must be, the rest refused at once",
+			},
+		},
+		{
 			Name: "gateway-loss", Self: true, mesh: true, prepare: gatewayLoss,
 			About: [2]string{
 				"deletes one pod of the mesh's ingress gateway with no grace period",

@@ -27,6 +27,7 @@ type Site struct {
 	Stores    []string // managed databases, of a ground
 	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
 	Seed      uint64   // chooses the victims
+	Overload  Overload // of the fault of that name
 }
 
 // Access is how another process reaches the Site.

@@ -12,6 +12,7 @@ import (
 type client struct {
 	number  int
 	traffic sync.Mutex // held in calls of Traffic
+	budget  *budget
 
 	mu      sync.Mutex
 	most    int

@@ -21,6 +21,9 @@ type Retry struct {
 	Attempts               int           // in all, at most; 0 or 1: nothing is tried again
 	Timeout                time.Duration // of one attempt, from when it is made; 0: what is left of the deadline
 	BackoffMin, BackoffMax time.Duration
+	// Budget is the share of a retry that each request which is answered well pays
+	// for; beside that a client has ten of them. 0: retries cost nothing.
+	Budget float64
 }
 
 // Told is the policy as a record has it; nil: there is none.
@@ -28,7 +31,7 @@ func (p Retry) Told() *record.Retry {
 	if p.Attempts < 2 && p.Timeout == 0 {
 		return nil
 	}
-	return &record.Retry{Attempts: max(p.Attempts, 1), Timeout: p.Timeout, BackoffMin: p.BackoffMin, BackoffMax: p.BackoffMax}
+	return &record.Retry{Attempts: max(p.Attempts, 1), Timeout: p.Timeout, BackoffMin: p.BackoffMin, BackoffMax: p.BackoffMax, Budget: p.Budget}
 }
 
 const (
@@ -45,6 +48,8 @@ func (p *Retry) check() error {
 		return fmt.Errorf("a timeout of an attempt of %s: set 0 for none", p.Timeout)
 	case p.BackoffMin < 0 || p.BackoffMax < p.BackoffMin || p.BackoffMax > mostBackoff || p.BackoffMin == 0 && p.BackoffMax > 0:
 		return fmt.Errorf("backoff %s to %s: the longest wait before another attempt is at most %s and not below the shortest, and that is above 0 unless both are 0", p.BackoffMin, p.BackoffMax, mostBackoff)
+	case !(p.Budget >= 0 && p.Budget <= 1):
+		return fmt.Errorf("a retry budget of %g of what is answered well: 0 (none) to 1 can be", p.Budget)
 	}
 	return nil
 }
@@ -89,6 +94,10 @@ func (r *run) tryAgain(x *exchange) bool {
 	if due >= before.due+r.Deadline {
 		return false
 	}
+	client := r.clients[x.told.Client]
+	if !client.budget.spend() {
+		return false
+	}
 	next := &exchange{asked: x.asked, earlier: &before}
 	next.told = record.Request{
 		ID: before.id + "." + strconv.Itoa(x.told.Retries+1), Of: before.id, Retries: x.told.Retries + 1,
@@ -99,7 +108,6 @@ func (r *run) tryAgain(x *exchange) bool {
 		write.Acknowledged = false
 		next.told.Write = &write
 	}
-	client := r.clients[x.told.Client]
 	x.told.Again = true
 	r.attempted(&x.told)
 	time.AfterFunc(before.wait, func() {

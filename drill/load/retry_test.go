@@ -430,12 +430,13 @@ func TestRetryPolicy(t *testing.T) {
 		"one attempt":       {policy: Retry{Attempts: 1}},
 		"timeout alone":     {policy: Retry{Timeout: time.Second}, told: &record.Retry{Attempts: 1, Timeout: time.Second}},
 		"no backoff":        {policy: Retry{Attempts: 2}, told: &record.Retry{Attempts: 2}},
-		"all":               {policy: Retry{3, 1, 2, 4}, told: &record.Retry{Attempts: 3, Timeout: 1, BackoffMin: 2, BackoffMax: 4}},
+		"all":               {policy: Retry{3, 1, 2, 4, 0.2}, told: &record.Retry{Attempts: 3, Timeout: 1, BackoffMin: 2, BackoffMax: 4, Budget: 0.2}},
 		"negative":          {policy: Retry{Attempts: -1}, wrong: "attempts"},
 		"too many":          {policy: Retry{Attempts: mostAttempts + 1}, wrong: "attempts"},
 		"negative timeout":  {policy: Retry{Timeout: -1}, wrong: "timeout"},
 		"turned round":      {policy: Retry{BackoffMin: 2, BackoffMax: 1}, wrong: "backoff"},
 		"grows from zero":   {policy: Retry{BackoffMax: 1}, wrong: "backoff"},
+		"more than all":     {policy: Retry{Budget: 1.1}, wrong: "budget"},
 		"longer than anyth": {policy: Retry{BackoffMin: 1, BackoffMax: 2 * time.Hour}, wrong: "backoff"},
 	} {
 		var j journal

@@ -61,7 +61,7 @@ func newRun(c Config) *run {
 	r.headers.New = func() any { return new(fasthttp.RequestHeader) }
 	each := c.connectionLimit()
 	for i := range r.clients {
-		c := &client{number: i, most: each}
+		c := &client{number: i, most: each, budget: newBudget(r.Retry.Budget)}
 		c.late = time.AfterFunc(math.MaxInt64, func() { r.expire(c) })
 		r.clients[i] = c
 	}
@@ -188,6 +188,9 @@ func (r *run) fail(x *exchange, class record.Class, why string) {
 func (r *run) finish(x *exchange) {
 	if r.Retry.Attempts > 1 && r.tryAgain(x) {
 		return
+	}
+	if !x.told.Failed() {
+		r.clients[x.told.Client].budget.earn()
 	}
 	r.spare.Put(x.asked)
 	r.done(&x.told)

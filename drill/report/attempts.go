@@ -63,5 +63,8 @@ func policyWords(v *claim.Verdict) string {
 	if p.BackoffMax > 0 {
 		s += fmt.Sprintf(", %s to %s apart", lasting(p.BackoffMin), lasting(p.BackoffMax))
 	}
+	if p.Budget > 0 {
+		s += fmt.Sprintf(", retries for %s of what is answered well", wording.Share(p.Budget))
+	}
 	return s
 }

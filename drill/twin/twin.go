@@ -182,6 +182,24 @@ func All() []Twin {
 			}
 		},
 	}, {
+		Name:  "no-circuit-breaking",
+		About: "whatever comes in is passed on, however much is under way: what a mesh does that nobody gave limits",
+		Changes: []string{
+			"no limit of connections, of requests that wait and of requests under way (maxConnections, http1MaxPendingRequests and http2MaxRequests are removed from the DestinationRule)",
+		},
+		Drill: "overload",
+		Claim: "goodput", Mesh: true,
+	}, {
+		Name:  "retries-without-budget",
+		About: "what fails is tried again as often as it may be, however much fails: what retries do that nobody thought through to the end",
+		Changes: []string{
+			"proxies try again whatever the share of retries is (retryBudget is removed from the DestinationRule)",
+			"clients try again whatever the share of good answers is (no clients.budget)",
+		},
+		Drill: "overload",
+		Claim: "attempts", Mesh: true,
+		clients: func(c *system.Clients) { c.Budget = 0 },
+	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
 		Changes: []string{

@@ -1,7 +1,7 @@
 // Package impair makes one pod unwell while Kubernetes believes it to be well:
-// what it answers is an error or late, or what it sends to a destination is lost.
-// Call Start with a process of the pod; Stop mends it. The program that calls
-// Start must hand StageName to Stage. It works in the pod's network namespace
+// what it answers is an error or late, or it serves few at once, or what it sends
+// to a destination is lost. Call Start with a process of the pod; Stop mends it.
+// The program that calls Start must hand StageName to Stage. It works in the pod's network namespace
 // alone, as Chaos Mesh's HTTPChaos does, with which Azure Chaos Studio makes the
 // same faults: nftables leads new connections to the service's port through a
 // proxy. IPv4 and HTTP/1.1 only. Probes that ask another port notice nothing.
@@ -17,6 +17,7 @@ import (
 // Limits of what may be asked for.
 const (
 	maxDelay   = time.Minute
+	maxAtOnce  = 1024
 	maxDrop    = 64
 	maxHeaders = 16
 )
@@ -34,8 +35,13 @@ type Impairment struct {
 	Errors  float64           `json:"errors,omitempty"`
 	Status  int               `json:"status,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
-	// Delay passes before any answer is given.
+	// Delay passes before any answer is given, from when the request came or, with
+	// AtOnce, from when its turn came.
 	Delay time.Duration `json:"delay,omitempty"`
+	// AtOnce is how many requests are served at once. The others wait in a line, and
+	// who goes away leaves it. Delay is then what each takes at least, whoever goes
+	// away, so that AtOnce in each Delay is what the pod serves. 0: any number.
+	AtOnce int `json:"atOnce,omitempty"`
 
 	// Drop are destinations that nothing arrives at which the pod sends; port 0
 	// is every TCP port of the address.
@@ -53,6 +59,10 @@ func (i Impairment) Validate() error {
 		return i.refuse("status %d is no error; want 400 to 599, such as %d", i.Status, http.StatusServiceUnavailable)
 	case i.Delay < 0 || i.Delay > maxDelay:
 		return i.refuse("a delay of %s; want 0 to %s", i.Delay, maxDelay)
+	case i.AtOnce < 0 || i.AtOnce > maxAtOnce:
+		return i.refuse("%d requests at once; want 0 (any number) to %d", i.AtOnce, maxAtOnce)
+	case i.AtOnce > 0 && i.Delay == 0:
+		return i.refuse("%d requests at once, and nothing says how long each takes: a delay", i.AtOnce)
 	case i.Port == 0 && (i.Errors > 0 || i.Delay > 0):
 		return i.refuse("requests are spoilt at a port, and none is given")
 	case i.Port == 0 && len(i.Drop) == 0:

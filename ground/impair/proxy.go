@@ -130,10 +130,8 @@ func (s *spoiler) handler() http.Handler {
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.n, s.last = s.n+1, time.Now()
-		s.mu.Unlock()
+	spoilt := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), begun{}, time.Now()))
 		if s.well() || rand.Float64() >= s.Errors {
 			through.ServeHTTP(w, r)
 			return
@@ -146,7 +144,20 @@ func (s *spoiler) handler() http.Handler {
 		}
 		http.Error(w, "impaired by a drill", s.Status)
 	})
+	next := http.Handler(spoilt)
+	if s.AtOnce > 0 {
+		next = newLine(s.AtOnce, s.Delay, s.mended).before(spoilt)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.n, s.last = s.n+1, time.Now()
+		s.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
 }
+
+// begun is the key of when a request's turn came.
+type begun struct{}
 
 func (s *spoiler) well() bool {
 	select {
@@ -157,12 +168,13 @@ func (s *spoiler) well() bool {
 	}
 }
 
-// wait lets the delay pass, or what is left of it when all is to be well.
+// wait lets what is left of the delay pass, unless all is to be well.
 func (s *spoiler) wait(ctx context.Context) error {
-	if s.Delay == 0 {
+	since, ok := ctx.Value(begun{}).(time.Time)
+	if s.Delay == 0 || !ok {
 		return nil
 	}
-	timer := time.NewTimer(s.Delay)
+	timer := time.NewTimer(s.Delay - time.Since(since))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

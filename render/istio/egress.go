@@ -35,6 +35,8 @@ func (m mesh) sidecar(service system.Service) any {
 		Spec: networkingapi.Sidecar{
 			WorkloadSelector: &networkingapi.WorkloadSelector{Labels: m.selector(service)},
 			Egress:           []*networkingapi.IstioEgressListener{{Hosts: hosts}},
+
+			InboundConnectionPool: m.inboundPool(service),
 		},
 	}}
 }

@@ -152,6 +152,9 @@ func (all objects) problems(sys *system.System) []string {
 			promise(n == 1 || most >= 1, "none of %d can be taken out", n)
 			promise(n == 1 || zones == 1 || most >= (n+zones-1)/zones, "a zone of %d replicas in %d zones cannot be taken out", n, zones)
 		}
+		limits, own := all.destinations[name].Spec.TrafficPolicy.ConnectionPool, all.sidecars[name].Spec.InboundConnectionPool
+		promise(limits.Http.Http2MaxRequests == int32(service.Limits.Requests) && own.Http.Http2MaxRequests >= system.RouteRequests && own.Tcp.MaxConnections >= own.Http.Http2MaxRequests, "its own proxy refuses what callers may send")
+		promise(own.Http.H2UpgradePolicy == 0, "its own proxy speaks HTTP/2 to it")
 		hosts := all.sidecars[name].Spec.Egress[0].Hosts
 		promise(len(hosts) == 2+len(service.Calls)+len(service.Stores), "reaches %v", hosts)
 	}

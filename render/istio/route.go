@@ -22,9 +22,9 @@ const (
 	broken = unsent + ",reset"
 	// reset is also a try that took too long, and 504 what a service says that
 	// has seen so first. 503 is what the proxy of a replica says for one that is
-	// gone, but also what a service says that is too busy, and the two look the
-	// same: the retry budget bounds what becomes of that. What a limit of this
-	// proxy refuses is never tried again.
+	// gone, but also what a service may say that is too busy (one of the library
+	// says 429), and the two look the same: the retry budget bounds what becomes of
+	// that. What a limit of this proxy refuses is never tried again.
 	failed = broken + ",gateway-error"
 
 	// How often is tried again what has not been sent. The second retry is the

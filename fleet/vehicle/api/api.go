@@ -61,17 +61,17 @@ func (h *handler) register(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "vehicle-state", Method: http.MethodGet, Path: "/v1/vehicles/{vin}",
 		Summary: "The newest value of every signal of a vehicle",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
+		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}, h.state)
 	huma.Register(api, huma.Operation{
 		OperationID: "vehicle-track", Method: http.MethodGet, Path: "/v1/vehicles/{vin}/track",
 		Summary: "What a vehicle reported in a range of time, in order, page by page",
-		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
+		Errors:  []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}, h.track)
 	huma.Register(api, huma.Operation{
 		OperationID: "vehicles-in-area", Method: http.MethodGet, Path: "/v1/vehicles",
 		Summary: "Vehicles whose last position is inside a bounding box, page by page",
-		Errors:  []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
+		Errors:  []int{http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 	}, h.area)
 }
 
