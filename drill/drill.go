@@ -65,6 +65,9 @@ func All() []Drill {
 			p.Failed, p.Meshed = new(int), true
 			p.Capacity, p.Restored = s.Least, true
 		}},
+		"certificate-rotation": {Window: 90 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Rotated = new(int), rotations
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {
@@ -84,6 +87,10 @@ const ejected = 5 * time.Second
 
 // unwell is of one pod that serves badly while Kubernetes believes it to be well.
 func unwell(p *record.Promise, _ record.Service) { p.Ejected = ejected }
+
+// rotations are half of the certificates that a proxy gets in the window, one each
+// quarter of a minute.
+const rotations = 3
 
 func lost(p *record.Promise, _ record.Service) { p.Restored, p.Capacity = true, 1 }
 

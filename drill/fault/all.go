@@ -138,6 +138,13 @@ func All() []Fault {
 				"stands for a release while nobody gives sidecars: new pods must wait, or start outside the mesh",
 			},
 		},
+		{
+			Name: "certificate-rotation", Ground: true, mesh: true, prepare: certificateRotation,
+			About: [2]string{
+				"gives proxies certificates of a minute, and replaces the root that all of them lead to",
+				"stands for the rotation of a mesh's certificates, a day or a year in one minute",
+			},
+		},
 	}
 }
 

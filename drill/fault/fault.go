@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nines-ha/nines/ground"
@@ -27,6 +28,9 @@ type Site struct {
 	Stores    []string // managed databases, of a ground
 	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
 	Seed      uint64   // chooses the victims
+
+	Objects dynamic.Interface // of kinds that Kubernetes itself does not have; nil: none are changed
+	Variant string            // of the fault, which a twin is; "": as All says
 }
 
 // Access is how another process reaches the Site.
@@ -122,7 +126,7 @@ func (a action) run(ctx context.Context, tell func(record.Event)) error {
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, apply
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, patch, apply
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`
@@ -132,4 +136,6 @@ type Heal struct {
 	Least     int32         `json:"least,omitempty"`    // of an autoscaler
 	Replicas  int32         `json:"replicas,omitempty"` // of a Deployment; at most, of an autoscaler
 	Files     []ground.File `json:"files,omitempty"`
+	Kind      string        `json:"kind,omitempty"`  // of the object to patch
+	Patch     string        `json:"patch,omitempty"` // that gives it its own settings back
 }
