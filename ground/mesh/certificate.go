@@ -99,10 +99,11 @@ func readCertificate(dump io.Reader) (Certificate, error) {
 }
 
 // leads tells whether a chain ends at a root. Whether it has expired is another
-// question.
+// question: what is asked about is the middle of its life, since istiod dates a
+// certificate back, to before it had its own.
 func leads(chain []*x509.Certificate, root *x509.Certificate) bool {
 	o := x509.VerifyOptions{
-		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: chain[0].NotAfter,
+		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: chain[0].NotBefore.Add(chain[0].NotAfter.Sub(chain[0].NotBefore) / 2),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	}
 	o.Roots.AddCert(root)
