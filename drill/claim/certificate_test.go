@@ -46,9 +46,13 @@ func TestRotated(t *testing.T) {
 			b.certificate(22*s, "p1", "4", 18*s, "new", "new")
 			return b
 		}, Held, "3 to 4 of each"},
-		"nothing seen":   {func(t *testing.T) *script { b := newScript(t); b.Header.Promise.Rotated = 3; return b }, Inconclusive, "the certificates of 0 of 3 proxies were seen"},
-		"one not seen":   {func(t *testing.T) *script { return rotating(t, "p2") }, Inconclusive, "the certificates of 2 of 3 proxies were seen"},
-		"a gateway, too": {func(t *testing.T) *script { b := rotating(t); b.Header.Gateway = &record.Gateway{Replicas: 1}; return b }, Inconclusive, "of 3 of 4 proxies"},
+		"nothing seen": {func(t *testing.T) *script { b := newScript(t); b.Header.Promise.Rotated = 3; return b }, Inconclusive, "the certificates of 0 of 3 proxies were seen"},
+		"one not seen": {func(t *testing.T) *script { return rotating(t, "p2") }, Inconclusive, "the certificates of 2 of 3 proxies were seen"},
+		"a gateway, too": {func(t *testing.T) *script {
+			b := rotating(t)
+			b.Header.Gateway = &record.Gateway{Replicas: 1}
+			return b
+		}, Inconclusive, "of 3 of 4 proxies"},
 		"one has too few": {func(t *testing.T) *script {
 			b := rotating(t, "p2")
 			b.certificate(5*s, "p2", "1", 30*s, "old", "old", "new")

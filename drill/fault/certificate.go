@@ -13,12 +13,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
+	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/record"
 )
@@ -49,113 +51,110 @@ var destinationRules = schema.GroupVersionResource{Group: "networking.istio.io",
 // that is behind.
 type rotation struct {
 	*scene
-	secret  *corev1.Secret    // what istiod issues certificates with, as it was
+	was     map[string][]byte // what istiod issues certificates with
 	next    map[string][]byte // what it is to issue them with
 	both    []byte            // roots
-	do      []Heal            // patches that make certificates and connections short-lived
+	brief   []Heal            // patches that make certificates and connections short-lived
+	lasting []Heal            // that undo them
+	proxies []corev1.Pod      // that requests pass
 	seen    map[string]record.Certificate
-	proxies []corev1.Pod
+	ask     func(ctx context.Context, namespace, pod string) (ground.Certificate, error)
 }
 
 func certificateRotation(ctx context.Context, sc *scene) (*Injection, error) {
-	r := &rotation{scene: sc, seen: map[string]record.Certificate{}}
-	var err error
-	r.secret, err = sc.site.Kube.CoreV1().Secrets(mesh.System).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
+	r, err := newRotation(ctx, sc)
+	if err != nil {
+		return nil, err
+	}
+	return r.injection(ctx)
+}
+
+func newRotation(ctx context.Context, sc *scene) (*rotation, error) {
+	secret, err := sc.site.Kube.CoreV1().Secrets(mesh.System).Get(ctx, mesh.AuthoritySecret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, &ImpossibleError{fmt.Sprintf("certificate-rotation needs a certificate authority that is plugged in, and there is no Secret %s/%s", mesh.System, mesh.AuthoritySecret)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at Secret %s: %w", mesh.AuthoritySecret, err)
 	}
-	if r.next, err = mesh.NewAuthority(); err != nil {
-		return nil, err
-	}
-	r.both = slices.Concat(r.secret.Data[mesh.Roots], r.next[mesh.Roots])
-	undo, err := r.shorten(ctx)
+	next, err := mesh.NewAuthority()
 	if err != nil {
 		return nil, err
 	}
-	old, next := strings.Join(mesh.Fingerprints(r.secret.Data[mesh.Roots]), " "), mesh.Fingerprints(r.next[mesh.Roots])[0]
+	r := &rotation{scene: sc, was: secret.Data, next: next, both: slices.Concat(secret.Data[mesh.Roots], next[mesh.Roots]), seen: map[string]record.Certificate{}}
+	r.ask = func(ctx context.Context, namespace, pod string) (ground.Certificate, error) {
+		return sc.site.Ground.Certificate(ctx, sc.site.Region, namespace, pod)
+	}
+	return r, r.shorten(ctx)
+}
+
+func (r *rotation) injection(ctx context.Context) (*Injection, error) {
+	old, next := strings.Join(mesh.Fingerprints(r.was[mesh.Roots]), " "), mesh.Fingerprints(r.next[mesh.Roots])[0]
 	i := &Injection{
 		Touches: []string{
 			fmt.Sprintf("before the load: let Secret %s/%s name root %s beside %s", mesh.System, mesh.AuthoritySecret, next, old),
-			fmt.Sprintf("before the load: %s: certificates of %s that are renewed after %s, and connections between proxies of %s",
-				patched(r.do), certificateLife, certificateLife-time.Duration(certificateGrace*float64(certificateLife)), connectionLife),
+			fmt.Sprintf("before the load: patch %s: certificates of %s that are renewed after %s, and connections between proxies of %s",
+				patched(r.brief), certificateLife, certificateLife-time.Duration(certificateGrace*float64(certificateLife)), connectionLife),
 		},
-		Heals:  undo,
+		Heals:  r.lasting,
 		before: r.prepare,
 		inject: r.rotate,
 	}
-	if sc.site.Variant != RotationStopped {
+	if r.site.Variant != RotationStopped {
 		i.Touches = append(i.Touches, "let istiod issue certificates that lead to root "+next, "when every proxy has one, let them trust root "+next+" alone")
 		return i, nil
 	}
-	away, err := sc.withoutIstiod(ctx, nil, nil)
+	away, err := r.withoutIstiod(ctx, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	i.Touches = append(i.Touches, away.Touches[0]+"; it stays away, and nobody renews certificates")
-	i.Heals = append(away.Heals, i.Heals...)
-	i.inject = func(ctx context.Context, tell func(record.Event)) error {
-		var names []string
-		for _, h := range away.Heals {
-			names = append(names, h.Name)
-		}
-		name := strings.Join(names, " and ")
-		tell(on(name, done, name+" deleted with no grace period, and kept away: nobody renews certificates"))
-		began := time.Now()
-		if err := r.find(ctx); err != nil {
-			return err
-		}
-		if err := sc.removeIstiod(ctx, names); err != nil {
-			return err
-		}
-		return r.look(ctx, tell, began.Add(rotationLasts), nil)
-	}
+	i.Heals = slices.Concat(away.Heals, i.Heals)
+	i.inject = func(ctx context.Context, tell func(record.Event)) error { return r.stop(ctx, away.Heals, tell) }
 	return i, nil
 }
 
 // shorten finds the patches that make certificates and connections short-lived,
-// and gives those that undo them.
-func (r *rotation) shorten(ctx context.Context) (undo []Heal, err error) {
+// and those that undo them.
+func (r *rotation) shorten(ctx context.Context) error {
 	s := r.site
 	all, err := s.Kube.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+		return fmt.Errorf("list pods: %w", err)
 	}
 	for _, p := range all.Items {
 		if p.Namespace != s.Namespace && p.Namespace != mesh.IngressNamespace && hasSidecar(&p) {
-			return nil, &ImpossibleError{fmt.Sprintf("certificate-rotation takes the root of the mesh away, and pod %s/%s, which is none of %s, is in the mesh too", p.Namespace, p.Name, s.Namespace)}
+			return &ImpossibleError{fmt.Sprintf("certificate-rotation takes the root of the mesh away, and pod %s/%s, which is none of %s, is in the mesh too", p.Namespace, p.Name, s.Namespace)}
 		}
 	}
 	rule, err := s.Objects.Resource(destinationRules).Namespace(s.Namespace).Get(ctx, s.Service, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, &ImpossibleError{fmt.Sprintf("namespace %s has no DestinationRule %s, which says how long connections last", s.Namespace, s.Service)}
+		return &ImpossibleError{fmt.Sprintf("namespace %s has no DestinationRule %s, which says how long connections last", s.Namespace, s.Service)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at DestinationRule %s: %w", s.Service, err)
+		return fmt.Errorf("look at DestinationRule %s: %w", s.Service, err)
 	}
 	list, err := s.Kube.AppsV1().Deployments(s.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("list Deployments of %s: %w", s.Namespace, err)
+		return fmt.Errorf("list Deployments of %s: %w", s.Namespace, err)
 	}
 	gateways, err := s.Kube.AppsV1().Deployments(mesh.IngressNamespace).List(ctx, metav1.ListOptions{LabelSelector: "istio=" + mesh.Ingress})
 	if err != nil {
-		return nil, fmt.Errorf("list Deployments of %s: %w", mesh.IngressNamespace, err)
+		return fmt.Errorf("list Deployments of %s: %w", mesh.IngressNamespace, err)
 	}
 	if len(gateways.Items) == 0 {
-		return nil, fmt.Errorf("namespace %s has no Deployment of the gateway", mesh.IngressNamespace)
+		return fmt.Errorf("namespace %s has no Deployment of the gateway", mesh.IngressNamespace)
 	}
 	add := func(kind, namespace, name, do, back string) {
-		r.do = append(r.do, Heal{Do: "patch", Kind: kind, Namespace: namespace, Name: name, Patch: do})
-		undo = append(undo, Heal{Do: "patch", Kind: kind, Namespace: namespace, Name: name, Patch: back})
+		r.brief = append(r.brief, Heal{Do: "patch", Kind: kind, Namespace: namespace, Name: name, Patch: do})
+		r.lasting = append(r.lasting, Heal{Do: "patch", Kind: kind, Namespace: namespace, Name: name, Patch: back})
 	}
 	do, back := briefConnections(rule.Object)
 	add("DestinationRule", s.Namespace, s.Service, do, back)
 	for _, d := range list.Items {
 		do, back, err := briefCertificates(&d)
 		if err != nil {
-			return nil, fmt.Errorf("annotation %s of Deployment %s: %w", proxyConfig, d.Name, err)
+			return fmt.Errorf("annotation %s of Deployment %s: %w", proxyConfig, d.Name, err)
 		}
 		add("Deployment", d.Namespace, d.Name, do, back)
 	}
@@ -163,19 +162,12 @@ func (r *rotation) shorten(ctx context.Context) (undo []Heal, err error) {
 		do, back := briefGateway()
 		add("Deployment", d.Namespace, d.Name, do, back)
 	}
-	return undo, nil
+	return nil
 }
 
 // briefConnections keeps what the rule says of a connection's duration, if anything.
 func briefConnections(rule map[string]any) (do, back string) {
-	var own any
-	for at, path := rule, []string{"spec", "trafficPolicy", "connectionPool", "tcp", "maxConnectionDuration"}; at != nil; path = path[1:] {
-		if len(path) == 1 {
-			own = at[path[0]]
-			break
-		}
-		at, _ = at[path[0]].(map[string]any)
-	}
+	own, _, _ := unstructured.NestedFieldNoCopy(rule, "spec", "trafficPolicy", "connectionPool", "tcp", "maxConnectionDuration")
 	patch := func(value any) string {
 		return mustJSON(map[string]any{"spec": map[string]any{"trafficPolicy": map[string]any{"connectionPool": map[string]any{"tcp": map[string]any{"maxConnectionDuration": value}}}}})
 	}
@@ -281,7 +273,7 @@ func (r *rotation) prepare(ctx context.Context, tell func(record.Event)) error {
 	ctx, cancel := context.WithTimeout(ctx, rotationReady)
 	defer cancel()
 	tell(on(mesh.AuthoritySecret, done, "both roots are trusted"))
-	files := maps.Clone(r.secret.Data)
+	files := maps.Clone(r.was)
 	files[mesh.Roots] = r.both
 	if err := r.plug(ctx, files); err != nil {
 		return err
@@ -298,7 +290,7 @@ func (r *rotation) prepare(ctx context.Context, tell func(record.Event)) error {
 			return err
 		}
 	}
-	for _, h := range r.do {
+	for _, h := range r.brief {
 		if h.Kind == "Deployment" {
 			tell(on(h.Name, done, h.Kind+" "+h.Name+" rolls, for certificates of "+certificateLife.String()))
 		}
@@ -306,21 +298,36 @@ func (r *rotation) prepare(ctx context.Context, tell func(record.Event)) error {
 			return err
 		}
 	}
-	return until(ctx, "wait for pods with certificates of "+certificateLife.String(), func(ctx context.Context) error {
-		for _, h := range r.do {
-			if h.Kind != "Deployment" {
-				continue
-			}
-			d, err := r.site.Kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			if err := complete(d); err != nil {
-				return fmt.Errorf("%s: %w", h.Name, err)
+	return until(ctx, "wait for pods with certificates of "+certificateLife.String(), r.rolled)
+}
+
+// rolled says nil when every pod is new, and none from before is left: it knows one
+// root alone.
+func (r *rotation) rolled(ctx context.Context) error {
+	for _, h := range r.brief {
+		if h.Kind != "Deployment" {
+			continue
+		}
+		d, err := r.site.Kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if err := complete(d); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+	for _, namespace := range []string{r.site.Namespace, mesh.IngressNamespace} {
+		pods, err := r.podsOf(ctx, namespace, "")
+		if err != nil {
+			return err
+		}
+		for _, p := range pods {
+			if p.DeletionTimestamp != nil {
+				return fmt.Errorf("pod %s is still there", p.Name)
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // plug gives istiod other files to issue certificates with.
@@ -337,7 +344,7 @@ func (r *rotation) plug(ctx context.Context, files map[string][]byte) error {
 func (r *rotation) rotate(ctx context.Context, tell func(record.Event)) error {
 	began := time.Now()
 	next := mesh.Fingerprints(r.next[mesh.Roots])
-	if err := r.find(ctx); err != nil {
+	if err := r.find(ctx, tell); err != nil {
 		return err
 	}
 	files := maps.Clone(r.next)
@@ -358,8 +365,26 @@ func (r *rotation) rotate(ctx context.Context, tell func(record.Event)) error {
 	return r.look(ctx, tell, last, nil)
 }
 
-// find is of the proxies that requests pass.
-func (r *rotation) find(ctx context.Context) error {
+// stop is the variant: istiod does not come back before all of it is undone.
+func (r *rotation) stop(ctx context.Context, istiod []Heal, tell func(record.Event)) error {
+	began := time.Now()
+	var names []string
+	for _, h := range istiod {
+		names = append(names, h.Name)
+	}
+	if err := r.find(ctx, tell); err != nil {
+		return err
+	}
+	name := strings.Join(names, " and ")
+	tell(on(name, done, name+" deleted with no grace period, and kept away: nobody renews certificates"))
+	if err := r.removeIstiod(ctx, names); err != nil {
+		return err
+	}
+	return r.look(ctx, tell, began.Add(rotationLasts), nil)
+}
+
+// find is of the proxies that requests pass, and of what they have now.
+func (r *rotation) find(ctx context.Context, tell func(record.Event)) error {
 	pods, err := r.podsNow(ctx)
 	if err != nil {
 		return err
@@ -369,7 +394,7 @@ func (r *rotation) find(ctx context.Context) error {
 		return err
 	}
 	r.proxies = readyOf(slices.Concat(pods, gateways))
-	return nil
+	return r.look(ctx, tell, time.Now(), nil)
 }
 
 // look tells of certificates until an instant, or until all of them are as they
@@ -379,7 +404,7 @@ func (r *rotation) look(ctx context.Context, tell func(record.Event), last time.
 	for {
 		good := 0
 		for _, p := range r.proxies {
-			c, err := r.ask(ctx, &p, tell)
+			c, err := r.lookAt(ctx, &p, tell)
 			if err == nil && enough != nil && enough(c) {
 				good++
 			}
@@ -394,10 +419,10 @@ func (r *rotation) look(ctx context.Context, tell func(record.Event), last time.
 	}
 }
 
-func (r *rotation) ask(ctx context.Context, p *corev1.Pod, tell func(record.Event)) (record.Certificate, error) {
+func (r *rotation) lookAt(ctx context.Context, p *corev1.Pod, tell func(record.Event)) (record.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookAtOne)
 	defer cancel()
-	found, err := r.site.Ground.Certificate(ctx, r.site.Region, p.Namespace, p.Name)
+	found, err := r.ask(ctx, p.Namespace, p.Name)
 	if err != nil {
 		return record.Certificate{}, err
 	}

@@ -41,7 +41,7 @@ func TestFind(t *testing.T) {
 		"zone-loss": "",
 		"zone-los":  `did you mean "zone-loss"`,
 		"nodedrain": `did you mean "node-drain"`,
-		"sharks":    "there are: apiserver-loss, database-restart, ",
+		"sharks":    "there are: apiserver-loss, certificate-rotation, database-restart, ",
 	} {
 		f, err := Find(name)
 		if want == "" && (err != nil || f.Name != name) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
