@@ -74,6 +74,9 @@ func All() []Drill {
 		"locality": {Window: 75 * time.Second, promise: func(p *record.Promise, _ record.Service) {
 			p.Failed, p.Local, p.Restored = new(int), local, true
 		}},
+		"certificate-rotation": {Window: 90 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Rotated = new(int), rotations
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {
@@ -96,6 +99,10 @@ func unwell(p *record.Promise, _ record.Service) { p.Ejected = ejected }
 
 // local is the share of calls that do not leave their zone while it has a replica.
 const local = 0.95
+
+// rotations are half of the certificates that a proxy gets in the window, one each
+// quarter of a minute.
+const rotations = 3
 
 func lost(p *record.Promise, _ record.Service) { p.Restored, p.Capacity = true, 1 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/ground/impair"
+	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/ground/world"
 )
 
@@ -209,6 +210,16 @@ func (c *Client) Impair(ctx context.Context, region string, i Impairment) error 
 func (c *Client) Mend(ctx context.Context, region, namespace, pod string) error {
 	path := fmt.Sprintf("/world/mend/%s/%s/%s", url.PathEscape(region), url.PathEscape(namespace), url.PathEscape(pod))
 	return c.do(ctx, http.MethodPost, path, nil, nil)
+}
+
+// A Certificate is what the proxy of a pod shows to others, and which roots it
+// accepts.
+type Certificate = mesh.Certificate
+
+// Certificate asks the proxy of a pod.
+func (c *Client) Certificate(ctx context.Context, region, namespace, pod string) (one Certificate, err error) {
+	path := fmt.Sprintf("/world/certificates/%s/%s/%s", url.PathEscape(region), url.PathEscape(namespace), url.PathEscape(pod))
+	return one, c.do(ctx, http.MethodGet, path, nil, &one)
 }
 
 // Apply makes a region's cluster hold exactly these files, and waits until what

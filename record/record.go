@@ -37,7 +37,8 @@ type Header struct {
 	Touches []string  `json:"touches"` // what the drill said it would do, in order
 	System  string    `json:"system"`
 	Region  string    `json:"region"`
-	Local   bool      `json:"local"` // a proving ground; false: some other cluster
+	Local   bool      `json:"local"`             // a proving ground; false: some other cluster
+	Rotated int       `json:"rotated,omitempty"` // each proxy shows so many certificates at least in the window, none expired, and another root in the end
 	Mesh    bool      `json:"mesh"`
 	Started time.Time `json:"started"`
 	Seed    uint64    `json:"seed"`
@@ -266,6 +267,10 @@ const (
 	Mesh     = "mesh"     // inside, outside: a pod as it was made; Name is the pod
 	Impaired = "impaired" // asked, spared, broken: a pod that the drill has made unwell gets requests, or has had none for 2 s; what counts them ended
 
+	// CertificateKind is what a proxy proves itself by; Name is the pod. Its states:
+	// issued, rotated, and trusts when only the roots that it accepts are others.
+	CertificateKind = "certificate"
+
 	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
 	// pod. The pod's own turns are of the kind Pod.
 	GatewayKind = "gateway"
@@ -280,6 +285,13 @@ const (
 	Broken  = "broken"
 )
 
+// States of a certificate.
+const (
+	Issued  = "issued"
+	Rotated = "rotated"
+	Trusts  = "trusts"
+)
+
 // An Event is a turn of the state of something. The first of a thing tells the
 // state it was in when the watch began.
 type Event struct {
@@ -292,6 +304,17 @@ type Event struct {
 	Zone   string        `json:"zone,omitempty"`
 	Reason string        `json:"reason,omitempty"` // as the source puts it: "OOMKilled", "exit code 137"
 	Text   string        `json:"text,omitempty"`
+
+	Certificate *Certificate `json:"certificate,omitempty"` // of a CertificateKind
+}
+
+// A Certificate is what a proxy shows to others, and the roots that it accepts, by
+// their fingerprints.
+type Certificate struct {
+	Serial string        `json:"serial"`
+	Left   time.Duration `json:"left"`           // until it expires, from Event.At on
+	Root   string        `json:"root,omitempty"` // that it leads to; none: no root that the proxy itself accepts
+	Trusts []string      `json:"trusts,omitempty"`
 }
 
 // A Flow is where the load balancer sent a connection of a request that failed

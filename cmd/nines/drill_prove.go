@@ -106,7 +106,9 @@ func (s *stage) prove(ctx context.Context, t twin.Twin, d drill.Drill) (*proof, 
 		return nil, err
 	}
 	s.flags.declare(sys.Clients)
+	s.site.Variant = t.Variant
 	p.Bad, _, err = s.run(ctx, d, t.Name, &header.Service)
+	s.site.Variant = ""
 	s.flags.declare(s.sys.Clients)
 	if err := errors.Join(err, back()); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -320,6 +321,9 @@ func (s *stage) kube() error {
 		return err
 	}
 	config.QPS, config.Burst, config.UserAgent = 50, 100, "nines-drill"
+	if s.site.Objects, err = dynamic.NewForConfig(config); err != nil {
+		return err
+	}
 	s.site.Kube, err = kubernetes.NewForConfig(config)
 	return err
 }

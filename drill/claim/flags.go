@@ -20,6 +20,7 @@ const (
 	cutOff            // the connection to whom it asked failed or broke
 	tooLong           // whoever was asked took longer than was allowed
 	left              // whoever had asked went away
+	expired           // a certificate was too old for a connection
 )
 
 // A flag is one of Envoy's response flags.
@@ -80,6 +81,9 @@ func flagWords(names []string) []string {
 
 // troubleOf is what a proxy had with a request.
 func troubleOf(h *record.Hop) trouble {
+	if hasExpired(h) {
+		return expired
+	}
 	// Who does not prove who it is gets no connection, and a rule that denies has no
 	// flag.
 	if strings.HasPrefix(h.Details, "rbac_access_denied") || strings.Contains(h.Failure, "CERTIFICATE") || strings.Contains(h.Failure, "TLS_error") {

@@ -113,6 +113,8 @@ func flagged(q *inquiry, s *suspect) blame {
 	}
 	target, story := asked(h), outcomeOf(s)+"; "+q.hopWords(h)
 	switch what {
+	case expired:
+		return q.outOfDate(h, story)
 	case denied:
 		return blame{PolicyDenied, h.Pod + h.Details, story}
 	case misrouted:
@@ -313,6 +315,8 @@ func (f *fixer) aProxy(a Attribution, why string) {
 	case ProxyTimeout:
 		f.add(f.service+".resources.cpu", "more, or more replicas (scale.replicas), if the replicas have too little to answer in time", why)
 		f.add("", "a timeout that fits what the operation takes, and one for each attempt"+noField, why)
+	case CertificateExpired:
+		f.add("", "an istiod that proxies reach before their certificates expire, and an alarm on certificates that grow old"+noField, why)
 	case PolicyDenied:
 		f.add("", "let the caller in where it should be: its identity, the method and the path in the policy"+noField, why)
 	case NoRoute:

@@ -276,6 +276,8 @@ func meaning(cause string) string {
 		return "a proxy gave up waiting for whom it asked"
 	case PolicyDenied:
 		return "a proxy refused it by a rule of the mesh"
+	case CertificateExpired:
+		return "the certificate of a proxy had expired, so that another refused it"
 	case NoRoute:
 		return "a proxy had no way for it"
 	case Injected:

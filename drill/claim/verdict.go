@@ -168,6 +168,8 @@ const (
 	PolicyDenied      = "policy-denied"       // a proxy refused it by a rule of the mesh
 	NoRoute           = "no-route"            // a proxy had no way for it
 	Injected          = "injected"            // a proxy was told to make it fail or wait
+
+	CertificateExpired = "certificate-expired" // two proxies got no connection, because the certificate of one had expired
 )
 
 // A Verdict is what a record proves. Durations are nanoseconds in JSON; instants

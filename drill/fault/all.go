@@ -152,6 +152,13 @@ func All() []Fault {
 				"stands for a zone without capacity: its callers must find others, and come home afterwards",
 			},
 		},
+		{
+			Name: "certificate-rotation", Ground: true, mesh: true, prepare: certificateRotation,
+			About: [2]string{
+				"gives proxies certificates of a minute, and replaces the root that all of them lead to",
+				"stands for the rotation of a mesh's certificates, a day or a year in one minute",
+			},
+		},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nines-ha/nines/ground"
@@ -28,6 +29,9 @@ type Site struct {
 	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
 	Seed      uint64   // chooses the victims
 	Overload  Overload // of the fault of that name
+
+	Objects dynamic.Interface // of kinds that Kubernetes itself does not have; nil: none are changed
+	Variant string            // of the fault, which a twin is; "": as All says
 }
 
 // Access is how another process reaches the Site.
@@ -123,7 +127,7 @@ func (a action) run(ctx context.Context, tell func(record.Event)) error {
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, apply, failurePolicy, enmesh
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, patch, apply, failurePolicy, enmesh
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`
@@ -135,4 +139,6 @@ type Heal struct {
 	Files     []ground.File `json:"files,omitempty"`
 	Webhook   string        `json:"webhook,omitempty"` // of the configuration Name
 	Policy    string        `json:"policy,omitempty"`  // of Webhook, if nobody answers: Fail, Ignore
+	Kind      string        `json:"kind,omitempty"`    // of the object to patch
+	Patch     string        `json:"patch,omitempty"`   // that gives it its own settings back
 }

@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}
@@ -41,7 +41,7 @@ func TestFind(t *testing.T) {
 		"zone-loss": "",
 		"zone-los":  `did you mean "zone-loss"`,
 		"nodedrain": `did you mean "node-drain"`,
-		"sharks":    "there are: apiserver-loss, database-restart, ",
+		"sharks":    "there are: apiserver-loss, certificate-rotation, database-restart, ",
 	} {
 		f, err := Find(name)
 		if want == "" && (err != nil || f.Name != name) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

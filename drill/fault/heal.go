@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -30,7 +31,9 @@ const (
 type mender struct {
 	access Access
 	kube   kubernetes.Interface
-	log    *slog.Logger
+	// objects are those of kinds that Kubernetes itself does not have.
+	objects dynamic.Interface
+	log     *slog.Logger
 }
 
 // newMender reads the kubeconfig now: it may be gone when it is needed.
@@ -44,7 +47,11 @@ func newMender(a Access, log *slog.Logger) (*mender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mender{access: a, kube: kube, log: log}, nil
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return &mender{access: a, kube: kube, objects: objects, log: log}, nil
 }
 
 func (a Access) config() (*rest.Config, error) {
@@ -132,6 +139,8 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 		return m.failurePolicy(ctx, h)
 	case "enmesh":
 		return m.enmesh(ctx, h)
+	case "patch":
+		return patchBack(ctx, m.kube, m.objects, h)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
@@ -277,6 +286,8 @@ func (h Heal) String() string {
 		return fmt.Sprintf("restart Deployment %s/%s, if a pod of it is outside the mesh", h.Namespace, h.Name)
 	case "scale":
 		return fmt.Sprintf("scale Deployment %s/%s back to %d replicas", h.Namespace, h.Name, h.Replicas)
+	case "patch":
+		return fmt.Sprintf("give %s %s/%s its own settings back", h.Kind, h.Namespace, h.Name)
 	case "apply":
 		return "apply the files of region " + h.Region + " again"
 	}

@@ -43,6 +43,7 @@ type Twin struct {
 	Mesh bool // it is a mistake in a mesh
 
 	Platform []fault.Heal // steps that make the platform so, for fault.Alter; none: it stays as it is
+	Variant  string       // of the drill's fault, where no file of the system has the mistake
 
 	edit    func(*system.Service)
 	clients func(*system.Clients)
@@ -208,6 +209,15 @@ func All() []Twin {
 		Drill: "node-loss",
 		Claim: "restored", Fix: "regions.", // no room on its nodes
 		edit: func(s *system.Service) { s.Resources.CPU = half },
+	}, {
+		Name:  "rotation-stopped",
+		About: "nobody renews certificates until they have expired: a control plane that is away and that nobody misses, because traffic goes on",
+		Changes: []string{
+			"istiod is away from the beginning of the drill on, for longer than certificates last",
+		},
+		Drill: "certificate-rotation",
+		Claim: "failed", Cause: claim.CertificateExpired, Mesh: true,
+		Variant: "rotation-stopped",
 	}}
 }
 

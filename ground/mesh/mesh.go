@@ -1,6 +1,6 @@
 // Package mesh stands for the Istio add-on of AKS: it says what the add-on
-// installs, from Istio's own charts, under the add-on's names. Call Manifests. It
-// configures no traffic: Gateways, policies and the shared mesh configuration are
+// installs, from Istio's own charts, under the add-on's names. Call Manifests, and
+// AskCertificate to see what a proxy has. It configures no traffic: Gateways, policies and the shared mesh configuration are
 // the user's, here as on AKS.
 package mesh
 
@@ -10,6 +10,7 @@ import (
 	_ "embed"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -40,10 +41,11 @@ func Images() []string {
 
 // Config is what differs between clusters.
 type Config struct {
-	Istioctl    string // path of the program
-	Zones       int    // a gateway each, two at least
-	CNIConfig   string // folder on a node where its container runtime finds network configurations
-	CNIPrograms string // folder on a node, writable, where it finds their programs
+	Istioctl    string            // path of the program
+	Zones       int               // a gateway each, two at least
+	CNIConfig   string            // folder on a node where its container runtime finds network configurations
+	CNIPrograms string            // folder on a node, writable, where it finds their programs
+	Authority   map[string][]byte // as NewAuthority makes it
 }
 
 //go:embed operator.yaml.tmpl
@@ -77,7 +79,11 @@ func Manifests(ctx context.Context, c Config) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("istioctl manifest generate: %w: %s", err, strings.TrimSpace(complaint.String()))
 	}
-	return append([]byte(namespaces), out...), nil
+	secret, err := authority(c.Authority)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat([]byte(namespaces), secret, out), nil
 }
 
 const namespaces = `apiVersion: v1

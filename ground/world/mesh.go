@@ -32,7 +32,11 @@ func (r *region) applyMesh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	body, err := mesh.Manifests(ctx, mesh.Config{Istioctl: istioctl, Zones: r.spec.Zones, CNIConfig: node.CNIConfig, CNIPrograms: node.CNIPrograms})
+	authority, err := mesh.NewAuthority()
+	if err != nil {
+		return err
+	}
+	body, err := mesh.Manifests(ctx, mesh.Config{Istioctl: istioctl, Zones: r.spec.Zones, CNIConfig: node.CNIConfig, CNIPrograms: node.CNIPrograms, Authority: authority})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Package pki is a throw-away certificate authority: New makes one in memory,
-// Issue signs a key pair with it. Keys are ECDSA P-256. It keeps nothing on
-// disk, rotates nothing and revokes nothing; its lifetime is one run.
+// Issue signs a key pair with it, Under makes another one below. Keys are ECDSA
+// P-256. It keeps nothing on disk, rotates nothing and revokes nothing; its
+// lifetime is one run.
 package pki
 
 import (
@@ -44,7 +45,13 @@ type Subject struct {
 }
 
 // New makes an authority called name.
-func New(name string) (*Authority, error) {
+func New(name string) (*Authority, error) { return newAuthority(name, nil) }
+
+// Under makes an authority called name below this one.
+func (a *Authority) Under(name string) (*Authority, error) { return newAuthority(name, a) }
+
+// newAuthority signs itself if there is none above.
+func newAuthority(name string, above *Authority) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -53,7 +60,10 @@ func New(name string) (*Authority, error) {
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = nil
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if above == nil {
+		above = &Authority{cert: template, key: key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, above.cert, key.Public(), above.key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority %s: %w", name, err)
 	}
@@ -62,6 +72,15 @@ func New(name string) (*Authority, error) {
 		return nil, err
 	}
 	return &Authority{cert: cert, key: key, PEM: encode("CERTIFICATE", der)}, nil
+}
+
+// Pair is the authority's own certificate and key, for whoever is to sign with it.
+func (a *Authority) Pair() (Pair, error) {
+	secret, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return Pair{}, err
+	}
+	return Pair{Cert: a.PEM, Key: encode("PRIVATE KEY", secret)}, nil
 }
 
 // Issue makes a key and signs a certificate for it.
