@@ -139,6 +139,7 @@ type Promise struct {
 	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
 	Local        float64       `json:"local,omitempty"`    // share of calls that stay in their zone while it has a replica, 0.95
+	Rotated      int           `json:"rotated,omitempty"`  // each proxy shows so many certificates at least in the window, none expired, and another root in the end
 
 	// Of the part of the window in which more is asked than can be served.
 	Serves   float64       `json:"serves,omitempty"`   // requests a second that all replicas together can
