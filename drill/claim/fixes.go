@@ -34,6 +34,10 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add("", "a mesh with outlier detection, of few enough errors in a row"+noField, "what asks the pod does not find out that it is unwell: "+c.Got)
 		case "meshed":
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
+		case "goodput", "refusal":
+			f.add(f.service+".limits.requests", "as many as a replica answers in the time of one try", "more was under way than could be answered in time: "+c.Got)
+		case "attempts":
+			f.add("clients.budget", "20%, and a retry budget of the proxies", "what failed was tried again however much did: "+c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

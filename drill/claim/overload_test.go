@@ -100,6 +100,9 @@ func TestOverload(t *testing.T) {
 			if v.Verdict != c.overall {
 				t.Errorf("%s: %s", v.Verdict, v.Because)
 			}
+			if fixes := fmt.Sprint(v.Fixes); c.want == Refuted && !strings.Contains(fixes, map[string]string{"attempts": "clients.budget", "recovery": "service"}[c.claim]) || c.claim == "goodput" && c.want == Refuted && !strings.Contains(fixes, "services.vehicle.limits.requests") {
+				t.Errorf("fixes %s", fixes)
+			}
 			if evidence := fmt.Sprint(v.Attribution); !strings.Contains(evidence, c.evidence) {
 				t.Errorf("%q is not in %s", c.evidence, evidence)
 			}
