@@ -100,9 +100,6 @@ func TestOverload(t *testing.T) {
 			if v.Verdict != c.overall {
 				t.Errorf("%s: %s", v.Verdict, v.Because)
 			}
-			if fixes := fmt.Sprint(v.Fixes); c.want == Refuted && !strings.Contains(fixes, map[string]string{"attempts": "clients.budget", "recovery": "service"}[c.claim]) || c.claim == "goodput" && c.want == Refuted && !strings.Contains(fixes, "services.vehicle.limits.requests") {
-				t.Errorf("fixes %s", fixes)
-			}
 			if evidence := fmt.Sprint(v.Attribution); !strings.Contains(evidence, c.evidence) {
 				t.Errorf("%q is not in %s", c.evidence, evidence)
 			}
@@ -132,5 +129,28 @@ func TestOverloadOnABusyMachine(t *testing.T) {
 	v := b.judge()
 	if got := claimNamed(t, v, "refusal"); got.Outcome != Inconclusive || v.Verdict != Inconclusive {
 		t.Errorf("%+v, %s", got, v.Verdict)
+	}
+}
+
+// What is refuted has a field of nines.yaml that would have helped.
+func TestOverloadFixes(t *testing.T) {
+	for field, change := range map[string]func(b *script){
+		"services.vehicle.limits.requests": func(b *script) {
+			for at := 10 * s; at < 12*s; at += 50 * ms {
+				b.answer(at, 429, "")
+			}
+		},
+		"clients.budget": func(b *script) {
+			for i := range 200 {
+				b.tryAgain(6*s+10*ms+time.Duration(i)*50*ms, 2, false)
+			}
+		},
+	} {
+		b := crowded(t)
+		change(b)
+		v := b.judge()
+		if v.Verdict != Refuted || len(v.Fixes) != 1 || v.Fixes[0].Field != field {
+			t.Errorf("%s: fixes %+v, want %s", v.Because, v.Fixes, field)
+		}
 	}
 }
