@@ -37,6 +37,10 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
 		case "local":
 			f.local(c)
+		case "goodput", "refusal":
+			f.add(f.service+".limits.requests", "as many as a replica answers in the time of one try", "more was under way than could be answered in time: "+c.Got)
+		case "attempts":
+			f.add("clients.budget", "20%, and a retry budget of the proxies", "what failed was tried again however much did: "+c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

@@ -131,3 +131,26 @@ func TestOverloadOnABusyMachine(t *testing.T) {
 		t.Errorf("%+v, %s", got, v.Verdict)
 	}
 }
+
+// What is refuted has a field of nines.yaml that would have helped.
+func TestOverloadFixes(t *testing.T) {
+	for field, change := range map[string]func(b *script){
+		"services.vehicle.limits.requests": func(b *script) {
+			for at := 10 * s; at < 12*s; at += 50 * ms {
+				b.answer(at, 429, "")
+			}
+		},
+		"clients.budget": func(b *script) {
+			for i := range 200 {
+				b.tryAgain(6*s+10*ms+time.Duration(i)*50*ms, 2, false)
+			}
+		},
+	} {
+		b := crowded(t)
+		change(b)
+		v := b.judge()
+		if v.Verdict != Refuted || len(v.Fixes) != 1 || v.Fixes[0].Field != field {
+			t.Errorf("%s: fixes %+v, want %s", v.Because, v.Fixes, field)
+		}
+	}
+}

@@ -27,6 +27,12 @@
 // fault cost, -1 if it still cost some in the last second of the window. Restored
 // is when all replicas were ready and stayed so.
 //
+// An overload is the part of the window whose steps are above what is served. Its
+// goodput is what was answered well in each 5 s of it, of what can be served; its
+// refusals are all attempts that were not answered well, from being sent; recovery
+// is then from its end to the first instant from which on 99.9 % of what is due
+// is answered and 99 % is not slow.
+//
 // # The verdict
 //
 // It is inconclusive, whatever the claims say, if the record is no evidence: it is

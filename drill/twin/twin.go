@@ -189,7 +189,7 @@ func All() []Twin {
 			"no limit of connections, of requests that wait and of requests under way (maxConnections, http1MaxPendingRequests and http2MaxRequests are removed from the DestinationRule)",
 		},
 		Drill: "overload",
-		Claim: "goodput", Mesh: true,
+		Claim: "goodput", Fix: "services.", Mesh: true,
 	}, {
 		Name:  "retries-without-budget",
 		About: "what fails is tried again as often as it may be, however much fails: what retries do that nobody thought through to the end",
@@ -198,7 +198,7 @@ func All() []Twin {
 			"clients try again whatever the share of good answers is (no clients.budget)",
 		},
 		Drill: "overload",
-		Claim: "attempts", Mesh: true,
+		Claim: "attempts", Fix: "clients.", Mesh: true,
 		clients: func(c *system.Clients) { c.Budget = 0 },
 	}, {
 		Name:  "pool-too-small",
