@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/nines-ha/nines/ground/impair"
+	"github.com/nines-ha/nines/ground/node"
+	"github.com/nines-ha/nines/ground/probe"
 	"github.com/nines-ha/nines/ground/world"
 )
 
@@ -209,6 +211,23 @@ func (c *Client) Impair(ctx context.Context, region string, i Impairment) error 
 func (c *Client) Mend(ctx context.Context, region, namespace, pod string) error {
 	path := fmt.Sprintf("/world/mend/%s/%s/%s", url.PathEscape(region), url.PathEscape(namespace), url.PathEscape(pod))
 	return c.do(ctx, http.MethodPost, path, nil, nil)
+}
+
+// IdleImage is one that every node has. Its program waits until it is ended.
+const IdleImage = node.SandboxImage
+
+// A Probe is one exchange that is tried from the network of a pod, and an Answer
+// what came of it.
+type (
+	Probe  = probe.Probe
+	TLS    = probe.TLS
+	Answer = probe.Answer
+)
+
+// Probe tries an exchange. An error means that it could not be tried: that it was
+// refused is an Answer.
+func (c *Client) Probe(ctx context.Context, region string, p Probe) (a Answer, err error) {
+	return a, c.do(ctx, http.MethodPost, "/world/probe/"+url.PathEscape(region), p, &a)
 }
 
 // Apply makes a region's cluster hold exactly these files, and waits until what
