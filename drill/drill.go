@@ -65,6 +65,12 @@ func All() []Drill {
 			p.Failed, p.Meshed = new(int), true
 			p.Capacity, p.Restored = s.Least, true
 		}},
+		"plaintext-probe": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Refused = new(int), fault.PlaintextProbes
+		}},
+		"identity-probe": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Refused = new(int), fault.IdentityProbes
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {

@@ -58,6 +58,8 @@ func TestPromise(t *testing.T) {
 		{"gateway-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Restored }},
 		{"istiod-loss", func(p record.Promise) bool { return *p.Failed == 0 && !p.Meshed }},
 		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
+		{"plaintext-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.PlaintextProbes }},
+		{"identity-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.IdentityProbes }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

@@ -134,6 +134,7 @@ type Promise struct {
 	Restored     bool          `json:"restored,omitempty"` // all replicas are back before the window ends
 	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
+	Refused      int           `json:"refused,omitempty"`  // so many probes, all refused, and each shown by the proxy that refused it
 }
 
 // A Clock is a period of the platform that is shorter here than on AKS.
@@ -256,6 +257,12 @@ const (
 	Mesh     = "mesh"     // inside, outside: a pod as it was made; Name is the pod
 	Impaired = "impaired" // asked, spared, broken: a pod that the drill has made unwell gets requests, or has had none for 2 s; what counts them ended
 
+	// Probe is an exchange that must not succeed (Name is what was tried, Reason where
+	// its refusal shows), Control one that must: it tells that addresses and the
+	// service are as the probes take them to be.
+	Probe   = "probe"   // refused, admitted, unknown
+	Control = "control" // answered, unanswered
+
 	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
 	// pod. The pod's own turns are of the kind Pod.
 	GatewayKind = "gateway"
@@ -268,6 +275,15 @@ const (
 	Asked   = "asked"
 	Spared  = "spared"
 	Broken  = "broken"
+)
+
+// States of a Probe and of a Control event.
+const (
+	Refused    = "refused"
+	Admitted   = "admitted"
+	Unknown    = "unknown" // nobody answered, or it could not be tried
+	Answered   = "answered"
+	Unanswered = "unanswered"
 )
 
 // An Event is a turn of the state of something. The first of a thing tells the

@@ -34,6 +34,8 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add("", "a mesh with outlier detection, of few enough errors in a row"+noField, "what asks the pod does not find out that it is unwell: "+c.Got)
 		case "meshed":
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
+		case "refused":
+			f.add("", "mutual TLS that is STRICT in the whole mesh, and policies that let declared callers in and nobody else"+noField, c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

@@ -128,6 +128,8 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 		return m.scale(ctx, h)
 	case "autoscale":
 		return m.autoscale(ctx, h)
+	case "remove":
+		return removeNamespace(ctx, m.kube, h.Name)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
@@ -271,6 +273,8 @@ func (h Heal) String() string {
 		return fmt.Sprintf("scale Deployment %s/%s back to %d replicas", h.Namespace, h.Name, h.Replicas)
 	case "apply":
 		return "apply the files of region " + h.Region + " again"
+	case "remove":
+		return "remove namespace " + h.Name
 	}
 	return h.Do + " " + h.target()
 }

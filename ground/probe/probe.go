@@ -90,3 +90,24 @@ type Answer struct {
 	Refused string         `json:"refused,omitempty"`
 	Detail  string         `json:"detail,omitempty"` // in the words of who noticed
 }
+
+// Ended tells whether who was asked ended the connection before any answer.
+func (a Answer) Ended() bool {
+	return a.Refused == Alert || a.Refused == Reset || a.Refused == Closed
+}
+
+func (a Answer) String() string {
+	switch a.Refused {
+	case "":
+		return fmt.Sprintf("answered %d", a.Status)
+	case Alert:
+		return "refused by TLS: " + a.Detail
+	case Reset:
+		return "connection reset before any answer"
+	case Closed:
+		return "connection closed before any answer"
+	case Timeout:
+		return "connected, and no answer within " + within.String()
+	}
+	return a.Refused + ": " + a.Detail
+}
