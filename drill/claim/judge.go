@@ -43,6 +43,7 @@ func Judge(rec *record.Record) (*Verdict, error) {
 	v.Clocks, v.Unmodelled = q.clocks(v)
 	v.Timeline = q.timeline()
 	v.Marks = q.marks()
+	v.Probes = q.probes()
 	if rec.End != nil {
 		v.Unread = rec.End.Unread
 	}

@@ -51,6 +51,15 @@ func (q *inquiry) refused(number int, add adder) {
 	}
 }
 
+func (q *inquiry) probes() (all []Probe) {
+	for _, e := range q.events {
+		if e.Kind == record.Probe {
+			all = append(all, Probe{Name: e.Name, State: e.State, Text: e.Text, Proof: e.Reason})
+		}
+	}
+	return all
+}
+
 func told(e *record.Event) string {
 	if e.Text == "" {
 		return e.Name

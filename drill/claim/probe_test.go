@@ -16,7 +16,7 @@ func (b *script) probe(states ...string) {
 		e := b.event(6*s, record.Probe, fmt.Sprintf("probe %d", i), state)
 		switch state {
 		case record.Refused:
-			e.Text, e.Reason = "connection closed before any answer", "access log of p1: NR filter_chain_not_found"
+			e.Text, e.Reason = "closed before any answer", "log of p1: NR filter_chain_not_found"
 		case record.Admitted:
 			e.Text = "answered 403"
 		}
@@ -29,7 +29,7 @@ func TestRefusedUnknown(t *testing.T) {
 		"0 of 2 were tried": func(*script) {},
 		"1 of 2 were tried": func(b *script) { b.probe(record.Refused) },
 		"it is not known whether it was refused: probe 1": func(b *script) { b.probe(record.Refused, record.Unknown) },
-		"who refused it was not seen: probe 1 (connection closed before any answer)": func(b *script) {
+		"who refused it was not seen: probe 1 (closed before any answer)": func(b *script) {
 			b.probe(record.Refused, record.Refused)
 			b.Events[len(b.Events)-1].Reason = ""
 		},

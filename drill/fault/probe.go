@@ -62,8 +62,8 @@ func (sc *prober) plaintext() []probe {
 	return []probe{
 		{name: "plaintext to the Service", what: from(sc.service), proof: proof{pods: sc.pods}},
 		{name: "plaintext to a pod", what: from(sc.at(sc.port)), proof: sc.log()},
-		{name: "plaintext to the administration of its sidecar", what: from(sc.at(adminPort)), proof: sc.log()},
-		{name: "plaintext to the port behind which its sidecar listens", what: from(sc.at(inboundPort)), proof: sc.statistics(`BlackHoleCluster`)},
+		{name: "plaintext to a sidecar's administration", what: from(sc.at(adminPort)), proof: sc.log()},
+		{name: "plaintext to a sidecar's own port", what: from(sc.at(inboundPort)), proof: sc.statistics(`BlackHoleCluster`)},
 	}
 }
 
@@ -81,11 +81,11 @@ func (sc *prober) identity() []probe {
 	own := []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: foreigner.namespace, Name: strangerPod}}}
 	return []probe{
 		{name: "TLS without a certificate", what: unknown, proof: handshake},
-		{name: "a stranger's certificate in the gateway's name", what: forged, proof: handshake},
-		{name: "the identity of another namespace", what: foreign, rules: true, proof: proof{pods: sc.pods}},
-		{name: "that identity with a forged X-Forwarded-Client-Cert", what: header, rules: true, proof: proof{pods: sc.pods}},
-		{name: "that identity straight to a pod's address", what: foreigner.ask(sc.at(sc.port)), rules: true, proof: proof{pods: own}},
-		{name: "egress from the service to what it has not declared", what: egress, rules: true, proof: sc.log()},
+		{name: "a forged certificate in the gateway's name", what: forged, proof: handshake},
+		{name: "another namespace's identity", what: foreign, rules: true, proof: proof{pods: sc.pods}},
+		{name: "the same, with a forged X-Forwarded-Client-Cert", what: header, rules: true, proof: proof{pods: sc.pods}},
+		{name: "the same, straight to a pod", what: foreigner.ask(sc.at(sc.port)), rules: true, proof: proof{pods: own}},
+		{name: "undeclared egress", what: egress, rules: true, proof: sc.log()},
 	}
 }
 

@@ -90,7 +90,7 @@ func (d *door) try(_ context.Context, p ground.Probe) (ground.Answer, error) {
 		return a, nil
 	}
 	const nothing = `{"from":%q,"flags":"NR","details":"filter_chain_not_found","status":0}`
-	const hole = `{"from":%q,"flags":"UH","cluster":"BlackHoleCluster","status":0,"upstream":null}`
+	const hole = `{"from":%q,"flags":"UH","cluster":"BlackHoleCluster;","status":0,"upstream":null}`
 	switch {
 	case p.To.Port() == adminPort && inPod:
 		a.Status, a.Body = 200, fmt.Sprintf("listener.0.0.0.0_15006.ssl.fail_verify_error: %d\ntcp.BlackHoleCluster.downstream_cx_total: %d\nlistener.x.ssl.ciphers: No recorded values\n", d.handshakes, d.swallowed)
@@ -224,16 +224,16 @@ func TestProof(t *testing.T) {
 		}
 	}
 	for i, want := range []string{
-		"access log of web-2: NR filter_chain_not_found from 10.1.0.99:",
-		"access log of web-",
+		"log of web-2: NR filter_chain_not_found from 10.1.0.99:",
+		"log of web-",
 		"NR filter_chain_not_found from 10.1.0.99:",
-		"as Envoy writes no line of it: tcp.BlackHoleCluster.downstream_cx_total from 0 to 1",
+		"(Envoy logs none of it): tcp.BlackHoleCluster.downstream_cx_total from 0 to 1",
 		"listener.0.0.0.0_15006.ssl.fail_verify_error from 0 to 1",
 		"listener.0.0.0.0_15006.ssl.fail_verify_error from 1 to 2",
-		"access log of web-2: 403 rbac_access_denied_matched_policy[none] peer spiffe://cluster.local/ns/nines-stranger/sa/default",
-		"access log of web-2: 403 rbac_access_denied_matched_policy[none]",
-		"access log of stranger: UH BlackHoleCluster from 10.1.0.99:",
-		"access log of web-",
+		"log of web-2: 403 rbac_access_denied_matched_policy[none] peer spiffe://cluster.local/ns/nines-stranger/sa/default",
+		"log of web-2: 403 rbac_access_denied_matched_policy[none]",
+		"log of stranger: UH BlackHoleCluster from 10.1.0.99:",
+		"log of web-",
 	} {
 		if !strings.Contains(reasons[i], want) {
 			t.Errorf("proof %d is %q, want %q in it", i, reasons[i], want)
@@ -258,7 +258,8 @@ func TestLineRefuses(t *testing.T) {
 		"a request of that end":  {line{"from": "10.1.0.99:40001", "flags": "NR", "method": "GET", "status": 404.0}, false},
 		"by a policy":            {line{"trace": mine, "status": 403.0, "details": "rbac_access_denied_matched_policy[none]"}, true},
 		"by the service":         {line{"trace": mine, "status": 403.0, "details": "via_upstream", "upstream": "10.1.0.1:8080"}, false},
-		"by the proxy itself":    {line{"trace": mine, "status": 502.0, "details": "direct_response"}, true},
+		"by the proxy itself":    {line{"trace": mine, "status": 502.0, "details": "direct_response", "route": "block_all"}, true},
+		"by a route of ours":     {line{"trace": mine, "status": 502.0, "details": "direct_response", "route": "teapot"}, false},
 		"of another request":     {line{"trace": record.TraceParent("0123abcd-0000000000000000"), "status": 403.0, "details": "rbac_access_denied"}, false},
 		"let in":                 {line{"trace": mine, "status": 200.0, "details": "via_upstream"}, false},
 		"nothing in common":      {line{}, false},

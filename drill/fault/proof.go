@@ -26,9 +26,10 @@ const (
 	mostOfALog = int64(4 << 20)   // bytes, from the probe on
 	mostProof  = 256              // characters
 	adminPort  = 15000            // of a sidecar, for its own pod alone
+	blockAll   = "block_all"      // the route to what nobody has declared, in words of Istio's
 )
 
-// A proof is where the refusal of a probe shows: a line in the access log of one of
+// A proof is where the refusal of a probe shows: a line in the log of one of
 // these pods' proxies. Where Envoy writes none, a counter of the first one's tells.
 type proof struct {
 	pods    []corev1.Pod
@@ -67,7 +68,7 @@ func (sc *prober) logged(ctx context.Context, p probe, a ground.Answer) (string,
 		for text := range bytes.Lines(body) {
 			var l line
 			if len(text) > 0 && text[0] == '{' && json.Unmarshal(text, &l) == nil && l.refuses(p.id, a.From) {
-				return fmt.Sprintf("access log of %s: %s", pod.Name, l), nil
+				return fmt.Sprintf("log of %s: %s", pod.Name, l), nil
 			}
 		}
 	}
@@ -106,7 +107,7 @@ func (l line) text(field string) string {
 func (l line) refuses(id string, from netip.AddrPort) bool {
 	if record.RequestOf(l.text("trace")) == id {
 		details := l.text("details")
-		return strings.HasPrefix(details, "rbac_access_denied") || details == "direct_response" && l.text("upstream") == ""
+		return strings.HasPrefix(details, "rbac_access_denied") || details == "direct_response" && l.text("route") == blockAll
 	}
 	if !from.IsValid() || l.text("from") != from.String() || l.text("method") != "" {
 		return false
@@ -120,7 +121,7 @@ func (l line) String() string {
 	if status := l.text("status"); status != "0" {
 		words = append(words, status)
 	}
-	words = append(words, l.text("flags"), l.text("details"), l.text("cluster"))
+	words = append(words, l.text("flags"), l.text("details"), strings.TrimSuffix(l.text("cluster"), ";"))
 	for _, field := range []string{"from", "to", "peer"} {
 		if v := l.text(field); v != "" {
 			words = append(words, field+" "+v)
@@ -171,5 +172,5 @@ func (sc *prober) counted(ctx context.Context, p proof, before counters) (string
 		return "", nil
 	}
 	slices.Sort(grown)
-	return fmt.Sprintf("statistics of %s, as Envoy writes no line of it: %s", p.pods[0].Name, strings.Join(grown, ", ")), nil
+	return fmt.Sprintf("statistics of %s (Envoy logs none of it): %s", p.pods[0].Name, strings.Join(grown, ", ")), nil
 }

@@ -103,9 +103,9 @@ func (a Answer) String() string {
 	case Alert:
 		return "refused by TLS: " + a.Detail
 	case Reset:
-		return "connection reset before any answer"
+		return "reset before any answer"
 	case Closed:
-		return "connection closed before any answer"
+		return "closed before any answer"
 	case Timeout:
 		return "connected, and no answer within " + within.String()
 	}
