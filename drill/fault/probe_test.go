@@ -354,6 +354,9 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("namespace %s: %v, %v", st.namespace, n.Labels, err)
 		}
 	}
+	if got := outsider.heal().String(); got != "remove namespace nines-outside" {
+		t.Errorf("in words: %q", got)
+	}
 	m := &mender{kube: kube}
 	for range 2 {
 		for _, h := range i.Heals {

@@ -36,7 +36,7 @@ type proof struct {
 	counter string // a regular expression for names of statistics; "": the log
 }
 
-// find gives the proof in words. before is what count gave before the probe.
+// prove gives the proof in words. before is what count gave before the probe.
 func (sc *prober) prove(ctx context.Context, p probe, a ground.Answer, before counters) (text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proofWait)
 	defer cancel()
