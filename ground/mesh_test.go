@@ -125,7 +125,7 @@ func TestMesh(t *testing.T) {
 	if a := knock("proof", "web", nil); a.Status != 200 || !strings.HasPrefix(a.Body, "pod=web ") {
 		t.Errorf("from inside the pod its port says %s: %.80s", a, a.Body)
 	}
-	forged := &TLS{Identity: "spiffe://cluster.local/ns/proof/sa/caller", ALPN: []string{"istio"}}
+	forged := &TLS{Identity: "spiffe://cluster.local/ns/proof/sa/caller", ALPN: []string{"istio", "http/1.1"}}
 	for name, a := range map[string]Answer{"in plaintext": knock("strange", "stranger", nil), "with a forged identity": knock("strange", "stranger", forged)} {
 		if !a.Ended() {
 			t.Errorf("a stranger %s: %s", name, a)

@@ -286,7 +286,7 @@ func TestForged(t *testing.T) {
 	}
 	list := p.identity()
 	gateway := "spiffe://cluster.local/ns/" + mesh.IngressNamespace + "/sa/gateway-account"
-	if got := list[1].what.TLS; got == nil || got.Identity != gateway || !slices.Equal(got.ALPN, []string{"istio"}) {
+	if got := list[1].what.TLS; got == nil || got.Identity != gateway || !slices.Equal(got.ALPN, meshProtocols) {
 		t.Errorf("the forged certificate: %+v", got)
 	}
 	if list[0].what.TLS == nil || list[0].what.TLS.Identity != "" {
