@@ -77,6 +77,12 @@ func All() []Drill {
 		"certificate-rotation": {Window: 90 * time.Second, promise: func(p *record.Promise, _ record.Service) {
 			p.Failed, p.Rotated = new(int), rotations
 		}},
+		"plaintext-probe": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Refused = new(int), fault.PlaintextProbes
+		}},
+		"identity-probe": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
+			p.Failed, p.Refused = new(int), fault.IdentityProbes
+		}},
 	}
 	var all []Drill
 	for _, f := range fault.All() {

@@ -64,6 +64,8 @@ func TestPromise(t *testing.T) {
 			return *p.Failed == 0 && p.Local == 0.95 && p.Restored && p.P99 == objective.P99
 		}},
 		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
+		{"plaintext-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.PlaintextProbes }},
+		{"identity-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.IdentityProbes }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

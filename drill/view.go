@@ -1,9 +1,11 @@
 package drill
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +118,8 @@ func (v *view) event(e record.Event) {
 	switch {
 	case e.Kind == record.Fault:
 		v.tell(e.At, e.Text)
+	case e.Kind == record.Probe || e.Kind == record.Control:
+		v.tell(e.At, strings.TrimSuffix(fmt.Sprintf("%s %s: %s; %s; %s", e.Kind, e.Name, e.State, e.Text, e.Reason), "; "))
 	case e.At > 0 && (e.Kind == record.Backend || e.Kind == record.Endpoint || e.Kind == record.GatewayKind || e.Kind == record.NodeKind):
 		v.tell(e.At, e.Kind+" "+e.Name+" "+e.State)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/nines-ha/nines/ground/impair"
 	"github.com/nines-ha/nines/ground/mesh"
+	"github.com/nines-ha/nines/ground/node"
+	"github.com/nines-ha/nines/ground/probe"
 	"github.com/nines-ha/nines/ground/world"
 )
 
@@ -220,6 +222,23 @@ type Certificate = mesh.Certificate
 func (c *Client) Certificate(ctx context.Context, region, namespace, pod string) (one Certificate, err error) {
 	path := fmt.Sprintf("/world/certificates/%s/%s/%s", url.PathEscape(region), url.PathEscape(namespace), url.PathEscape(pod))
 	return one, c.do(ctx, http.MethodGet, path, nil, &one)
+}
+
+// IdleImage is one that every node has. Its program waits until it is ended.
+const IdleImage = node.SandboxImage
+
+// A Probe is one exchange that is tried from the network of a pod, and an Answer
+// what came of it.
+type (
+	Probe  = probe.Probe
+	TLS    = probe.TLS
+	Answer = probe.Answer
+)
+
+// Probe tries an exchange. An error means that it could not be tried: that it was
+// refused is an Answer.
+func (c *Client) Probe(ctx context.Context, region string, p Probe) (a Answer, err error) {
+	return a, c.do(ctx, http.MethodPost, "/world/probe/"+url.PathEscape(region), p, &a)
 }
 
 // Apply makes a region's cluster hold exactly these files, and waits until what

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
@@ -111,6 +112,23 @@ func TestMesh(t *testing.T) {
 		out, err := c.get("strange", "stranger", url)
 		if err == nil || !strings.Contains(out, "EOF") && !strings.Contains(out, "reset by peer") {
 			t.Errorf("a pod outside the mesh asks %s, and gets %q, %v", url, out, err)
+		}
+	}
+	knock := func(namespace, pod string, wrap *TLS) Answer {
+		t.Helper()
+		a, err := c.ground.Probe(t.Context(), c.region, Probe{Namespace: namespace, Pod: pod, To: netip.AddrPortFrom(netip.MustParseAddr(address), 8080), Path: "/", TLS: wrap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	if a := knock("proof", "web", nil); a.Status != 200 || !strings.HasPrefix(a.Body, "pod=web ") {
+		t.Errorf("from inside the pod its port says %s: %.80s", a, a.Body)
+	}
+	forged := &TLS{Identity: "spiffe://cluster.local/ns/proof/sa/caller", ALPN: []string{"istio", "http/1.1"}}
+	for name, a := range map[string]Answer{"in plaintext": knock("strange", "stranger", nil), "with a forged identity": knock("strange", "stranger", forged)} {
+		if !a.Ended() {
+			t.Errorf("a stranger %s: %s", name, a)
 		}
 	}
 	eventually(t, 30*time.Second, "istioctl sees both proxies", func() error {

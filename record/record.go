@@ -140,6 +140,7 @@ type Promise struct {
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
 	Local        float64       `json:"local,omitempty"`    // share of calls that stay in their zone while it has a replica, 0.95
 	Rotated      int           `json:"rotated,omitempty"`  // each proxy shows so many certificates at least in the window, none expired, and another root in the end
+	Refused      int           `json:"refused,omitempty"`  // so many probes, all refused, and each shown by the proxy that refused it
 
 	// Of the part of the window in which more is asked than can be served.
 	Serves   float64       `json:"serves,omitempty"`   // requests a second that all replicas together can
@@ -272,6 +273,12 @@ const (
 	// issued, rotated, and trusts when only the roots that it accepts are others.
 	CertificateKind = "certificate"
 
+	// Probe is an exchange that must not succeed (Name is what was tried, Reason where
+	// its refusal shows), Control one that must: it tells that addresses and the
+	// service are as the probes take them to be.
+	Probe   = "probe"   // refused, admitted, unknown
+	Control = "control" // answered, unanswered
+
 	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
 	// pod. The pod's own turns are of the kind Pod.
 	GatewayKind = "gateway"
@@ -291,6 +298,15 @@ const (
 	Issued  = "issued"
 	Rotated = "rotated"
 	Trusts  = "trusts"
+)
+
+// States of a Probe and of a Control event.
+const (
+	Refused    = "refused"
+	Admitted   = "admitted"
+	Unknown    = "unknown" // nobody answered, or it could not be tried
+	Answered   = "answered"
+	Unanswered = "unanswered"
 )
 
 // An Event is a turn of the state of something. The first of a thing tells the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -77,6 +78,7 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 		return nil, err
 	}
 	s.site = fault.Site{Region: region, Namespace: string(sys.Name), Service: string(s.service.Name), Seed: f.seed}
+	s.site.Path = plainPath(s.service)
 	if s.site.Seed == 0 {
 		s.site.Seed = uint64(time.Now().UnixNano())
 	}
@@ -249,6 +251,20 @@ func chooseService(sys *system.System, name string) (system.Service, error) {
 		return found, fmt.Errorf("%s exposes no service %q; it exposes %s", sys.File, name, strings.Join(exposed, ", "))
 	}
 	return found, nil
+}
+
+// plainPath is that of a GET which the service answers whoever is meant by it; "":
+// it declares none.
+func plainPath(s system.Service) string {
+	if len(s.Operations) == 0 {
+		return "/"
+	}
+	for _, o := range s.Operations {
+		if o.Name.Method() == http.MethodGet && !slices.Contains(o.Name.Segments(), "{}") {
+			return "/" + strings.Join(o.Name.Segments(), "/")
+		}
+	}
+	return ""
 }
 
 // enter finds the running ground.

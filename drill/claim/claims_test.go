@@ -52,6 +52,9 @@ func TestClaims(t *testing.T) {
 			b.event(20*s, record.Mesh, "p4", state)
 		}
 	}
+	knocked := func(states ...string) func(*script) {
+		return func(b *script) { b.probe(states...) }
+	}
 	tests := []struct {
 		name      string
 		promise   record.Promise
@@ -80,6 +83,11 @@ func TestClaims(t *testing.T) {
 		{"ejected", record.Promise{Ejected: 5 * s}, spared(10*s + ms), spared(10 * s), "the last came after 5.001 s"},
 		{"ejected", record.Promise{Ejected: 5 * s}, func(b *script) { b.event(5*s, record.Impaired, "p1", record.Asked) }, spared(7 * s), "pod p1 got requests all along"},
 		{"meshed", record.Promise{Meshed: true}, inMesh(record.Outside), inMesh(record.Inside), "1 of 2 pods: p4"},
+		{"refused", record.Promise{Refused: 2}, knocked(record.Refused, record.Admitted), knocked(record.Refused, record.Refused), "1 of 2 admitted: probe 1 (answered 403)"},
+		{"refused", record.Promise{Refused: 2}, func(b *script) {
+			b.probe(record.Unknown, record.Admitted)
+			b.Events[len(b.Events)-3].State = record.Unanswered // the control's
+		}, knocked(record.Refused, record.Refused), "1 of 2 admitted: probe 1 (answered 403)"},
 		{"fresh", record.Promise{Fresh: true}, read(1170), read(1171), "1 stale read"},
 	}
 	for _, tc := range tests {

@@ -41,6 +41,8 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add(f.service+".limits.requests", "as many as a replica answers in the time of one try", "more was under way than could be answered in time: "+c.Got)
 		case "attempts":
 			f.add("clients.budget", "20%, and a retry budget of the proxies", "what failed was tried again however much did: "+c.Got)
+		case "refused":
+			f.add("", "mutual TLS that is STRICT in the whole mesh, and policies that let declared callers in and nobody else"+noField, c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

@@ -43,6 +43,7 @@ func Judge(rec *record.Record) (*Verdict, error) {
 	v.Clocks, v.Unmodelled = q.clocks(v)
 	v.Timeline = q.timeline()
 	v.Marks = q.marks()
+	v.Probes = q.probes()
 	if rec.End != nil {
 		v.Unread = rec.End.Unread
 	}
@@ -99,6 +100,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return len(q.busy) == 0 // when a call is made is no matter, but proxies turn to others where a replica is late
 	case "attempts":
 		return true // it is about what clients sent
+	case "refused":
+		return true // an open door is one at any speed
 	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:
@@ -117,7 +120,7 @@ func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
 	count, what := func(a Attribution) int { return a.Count }, "failed or slow"
 	switch c.Name {
-	case "writes", "fresh", "local":
+	case "writes", "fresh", "local", "refused":
 		return s
 	case "availability", "failed":
 		count, what = func(a Attribution) int { return a.Failed }, "failed"

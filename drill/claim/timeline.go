@@ -92,6 +92,8 @@ func (q *inquiry) telling(e *record.Event) int {
 			return 3
 		}
 		return 7
+	case record.Probe:
+		return 3
 	case record.Backend:
 		if e.State == "up" || e.State == "down" {
 			return 4

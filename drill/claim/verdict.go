@@ -41,7 +41,7 @@
 // the fault never began, no request was
 // due in the window, or the load ended before the window.
 //
-// It is refuted if a claim about writes or stale reads is. Any other claim that is
+// It is refuted if a claim about writes, stale reads, sidecars or refusals is. Any other claim that is
 // refuted makes it refuted too, unless the measuring itself is in doubt, and then
 // it is inconclusive:
 //   - more than 1 % of the requests were taken up more than 50 ms late, more than
@@ -211,6 +211,15 @@ type Verdict struct {
 	Timeline    []Bucket      `json:"timeline"`
 	Marks       []Mark        `json:"marks"`
 	Unread      []string      `json:"unread,omitempty"` // what proxies' logs say that is not in the record
+	Probes      []Probe       `json:"probes,omitempty"` // what must be refused, in the order in which it was tried
+}
+
+// A Probe is an exchange that must be refused, and what came of it.
+type Probe struct {
+	Name  string `json:"name"`
+	State string `json:"state"`           // as in the record: refused, admitted, unknown
+	Text  string `json:"text,omitempty"`  // how
+	Proof string `json:"proof,omitempty"` // what the proxy that refused it says
 }
 
 // A Claim is one promise and what came of it.

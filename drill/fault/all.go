@@ -159,6 +159,20 @@ func All() []Fault {
 				"stands for the rotation of a mesh's certificates, a day or a year in one minute",
 			},
 		},
+		{
+			Name: "plaintext-probe", Ground: true, mesh: true, prepare: plaintextProbe,
+			About: [2]string{
+				"asks the service and its sidecar in plaintext, from a pod outside the mesh",
+				"stands for a workload that was taken over, in the same network: without an identity it must get nothing",
+			},
+		},
+		{
+			Name: "identity-probe", Ground: true, mesh: true, prepare: identityProbe,
+			About: [2]string{
+				"asks with a forged certificate, header or another identity, and from the service to where it may not",
+				"stands for a caller that is not who it says it is, and a service that calls what nobody declared",
+			},
+		},
 	}
 }
 

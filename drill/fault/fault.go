@@ -27,6 +27,7 @@ type Site struct {
 	Service   string   // its Deployment and Service have this name
 	Stores    []string // managed databases, of a ground
 	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
+	Path      string   // of a GET that the service answers; "": none is known
 	Seed      uint64   // chooses the victims
 	Overload  Overload // of the fault of that name
 
@@ -127,7 +128,7 @@ func (a action) run(ctx context.Context, tell func(record.Event)) error {
 
 // A Heal is one step of undoing, as data.
 type Heal struct {
-	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, patch, apply, failurePolicy, enmesh
+	Do        string        `json:"do"` // power, thaw, plug, join, start, resume, mend, uncordon, autoscale, scale, patch, apply, failurePolicy, enmesh, remove
 	Node      string        `json:"node,omitempty"`
 	Region    string        `json:"region,omitempty"`
 	Zone      int           `json:"zone,omitempty"`

@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation plaintext-probe identity-probe")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}
@@ -74,6 +74,7 @@ func TestAvailable(t *testing.T) {
 		{"apiserver-loss", objects(3), "apiserver-loss needs a proving ground"},
 		{"gray-pod", objects(3), "gray-pod needs a proving ground"},
 		{"gateway-loss", objects(3), "gateway-loss needs a mesh, and web is in none"},
+		{"plaintext-probe", objects(3), "plaintext-probe needs a proving ground"},
 	} {
 		s, kube := site(1, test.objects...)
 		f, err := Find(test.fault)

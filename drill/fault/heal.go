@@ -141,6 +141,8 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 		return m.enmesh(ctx, h)
 	case "patch":
 		return patchBack(ctx, m.kube, m.objects, h)
+	case "remove":
+		return removeNamespace(ctx, m.kube, h.Name)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
@@ -290,6 +292,8 @@ func (h Heal) String() string {
 		return fmt.Sprintf("give %s %s/%s its own settings back", h.Kind, h.Namespace, h.Name)
 	case "apply":
 		return "apply the files of region " + h.Region + " again"
+	case "remove":
+		return "remove namespace " + h.Name
 	}
 	return h.Do + " " + h.target()
 }

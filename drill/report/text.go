@@ -32,6 +32,7 @@ func Text(w io.Writer, v *claim.Verdict, width int, colour bool) error {
 		most += narrowExtra
 	}
 	bottom := p.timeline(v, leastLegend)
+	top = append(top, p.probes(v.Probes, most-len(top)-len(bottom)-leastWhy)...)
 	why := p.why(v, most-len(top)-len(bottom))
 	if room := most - len(top) - len(why) - len(bottom); room > 0 {
 		bottom = p.timeline(v, leastLegend+min(room, 4))

@@ -140,7 +140,22 @@ func retried() *claim.Verdict {
 }
 
 func verdicts() map[string]*claim.Verdict {
-	return map[string]*claim.Verdict{"held": held(), "refuted": refuted(), "inconclusive": inconclusive(), "retried": retried()}
+	return map[string]*claim.Verdict{"held": held(), "refuted": refuted(), "inconclusive": inconclusive(), "retried": retried(), "probed": probed()}
+}
+
+// probed let one in of three.
+func probed() *claim.Verdict {
+	v := held()
+	const got = "1 of 3 admitted: plaintext to a pod (answered 403)"
+	v.Verdict, v.Because = claim.Refuted, "refused: promised all 3 probes refused, each in a log, got "+got
+	v.Drill, v.About, v.Twin, v.Mesh = "plaintext-probe", "asks the service and its sidecar in plaintext", "permissive", true
+	v.Claims = append(v.Claims, claim.Claim{Name: "refused", Want: "all 3 probes refused, each in a log", Got: got, Outcome: claim.Refuted})
+	v.Probes = []claim.Probe{
+		{Name: "plaintext to the Service", State: record.Refused, Text: "reset before any answer", Proof: "log of vehicle-a: NR filter_chain_not_found from 10.244.1.7:40010 to 10.244.2.3:8080"},
+		{Name: "plaintext to a pod", State: record.Admitted, Text: "answered 403"},
+		{Name: "plaintext to a sidecar's own port", State: record.Refused, Text: "closed before any answer", Proof: "statistics of vehicle-a (Envoy logs none of it): tcp.BlackHoleCluster.downstream_cx_total from 0 to 1"},
+	}
+	return v
 }
 
 // golden compares with a file in testdata.
@@ -178,6 +193,7 @@ func crowded() *claim.Verdict {
 		v.Claims = append(v.Claims, claim.Claim{Name: hostile, Want: hostile, Got: hostile, Outcome: claim.Refuted})
 		v.Attribution = append(v.Attribution, claim.Attribution{Cause: hostile, Text: hostile, Count: 1, Failed: 1, Evidence: []string{hostile}})
 		v.Saved = append(v.Saved, claim.Saved{Cause: hostile, Text: hostile, Count: 1, Evidence: []string{hostile}})
+		v.Probes = append(v.Probes, claim.Probe{Name: hostile, State: hostile, Text: hostile, Proof: hostile})
 		v.Fixes = append(v.Fixes, claim.Fix{Field: hostile, Change: hostile, Why: hostile})
 		v.Clocks = append(v.Clocks, claim.Clock{Name: hostile, Here: 1, AKS: second})
 		v.Doubts = append(v.Doubts, hostile)

@@ -2,10 +2,12 @@ package twin
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -19,7 +21,8 @@ import (
 
 // patches are strategic merge patches, or of an object of Istio's JSON merge patches, a file a twin: each document names the
 // kind of an object of the service and the fields that change; SERVICE stands
-// for the service's name. A twin that the description alone makes has none.
+// for the service's name. One that has a name of its own is for every object of
+// that kind and name. A twin that the description alone makes has none.
 //
 //go:embed patches/*.yaml
 var patches embed.FS
@@ -28,6 +31,7 @@ var patches embed.FS
 // package removes from the files.
 type patch struct {
 	kind   string
+	name   string
 	remove bool
 	json   []byte
 }
@@ -42,22 +46,24 @@ func (t Twin) Patch(files []ground.File, service string) ([]ground.File, error) 
 	}
 	patched := append([]ground.File(nil), files...)
 	for _, p := range list {
-		i, err := find(patched, p.kind, service)
+		places, err := find(patched, p.kind, p.name)
 		if err != nil {
 			return nil, fmt.Errorf("twin %s: %w", t.Name, err)
 		}
-		if i < 0 {
-			return nil, fmt.Errorf("twin %s: no file holds a %s %s that could be changed: the mistake may be in the description already", t.Name, p.kind, service)
+		if len(places) == 0 {
+			return nil, fmt.Errorf("twin %s: no file holds a %s %s that could be changed: the mistake may be in the description already", t.Name, p.kind, p.name)
 		}
-		if p.remove {
-			patched = append(patched[:i:i], patched[i+1:]...)
-			continue
+		for _, i := range slices.Backward(places) {
+			if p.remove {
+				patched = append(patched[:i:i], patched[i+1:]...)
+				continue
+			}
+			body, err := p.apply(patched[i].Body)
+			if err != nil {
+				return nil, fmt.Errorf("twin %s: %s: %w", t.Name, patched[i].Path, err)
+			}
+			patched[i].Body = append([]byte("# Twin "+t.Name+" of nines: wrong on purpose, for a drill to refute.\n"), body...)
 		}
-		body, err := p.apply(patched[i].Body)
-		if err != nil {
-			return nil, fmt.Errorf("twin %s: %s: %w", t.Name, patched[i].Path, err)
-		}
-		patched[i].Body = append([]byte("# Twin "+t.Name+" of nines: wrong on purpose, for a drill to refute.\n"), body...)
 	}
 	return patched, nil
 }
@@ -75,6 +81,9 @@ func (t Twin) patches(service string) ([]patch, error) {
 		var head struct {
 			Kind      string `json:"kind"`
 			Directive string `json:"$patch"`
+			Metadata  struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
 		}
 		json, err := yaml.YAMLToJSONStrict([]byte(document))
 		if err == nil {
@@ -83,13 +92,14 @@ func (t Twin) patches(service string) ([]patch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("twin %s: its patch: %w", t.Name, err)
 		}
-		list = append(list, patch{head.Kind, head.Directive == "delete", json})
+		list = append(list, patch{head.Kind, cmp.Or(head.Metadata.Name, service), head.Directive == "delete", json})
 	}
 	return list, nil
 }
 
-// find is the place of the file that holds an object; -1: none does.
-func find(files []ground.File, kind, name string) (int, error) {
+// find are the places of the files that hold an object of that kind and name: the
+// same name may be in several namespaces.
+func find(files []ground.File, kind, name string) (places []int, err error) {
 	for i, f := range files {
 		var head struct {
 			Kind     string `json:"kind"`
@@ -98,13 +108,13 @@ func find(files []ground.File, kind, name string) (int, error) {
 			} `json:"metadata"`
 		}
 		if err := yaml.Unmarshal(f.Body, &head); err != nil {
-			return 0, fmt.Errorf("read %s: %w", f.Path, err)
+			return nil, fmt.Errorf("read %s: %w", f.Path, err)
 		}
 		if head.Kind == kind && head.Metadata.Name == name {
-			return i, nil
+			places = append(places, i)
 		}
 	}
-	return -1, nil
+	return places, nil
 }
 
 func (p patch) apply(body []byte) ([]byte, error) {

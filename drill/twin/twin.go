@@ -201,6 +201,22 @@ func All() []Twin {
 		Claim: "attempts", Fix: "clients.", Mesh: true,
 		clients: func(c *system.Clients) { c.Budget = 0 },
 	}, {
+		Name:  "permissive",
+		About: "sidecars take plaintext too: how a mesh is brought in step by step, and what is there until somebody says that it is done",
+		Changes: []string{
+			"plaintext is let in, in the system's namespace and in the whole mesh (PeerAuthentication PERMISSIVE)",
+		},
+		Drill: "plaintext-probe",
+		Claim: "refused", Mesh: true,
+	}, {
+		Name:  "no-policy",
+		About: "whoever is in the mesh may ask for anything: mutual TLS says who asks, and nobody says who may",
+		Changes: []string{
+			"no policy says who may call what (every AuthorizationPolicy of the namespace is removed)",
+		},
+		Drill: "identity-probe",
+		Claim: "refused", Mesh: true,
+	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
 		Changes: []string{

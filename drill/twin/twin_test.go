@@ -224,6 +224,35 @@ func TestEditRefuses(t *testing.T) {
 	}
 }
 
+// A patch with a name of its own is for every object of that name: a namespace must
+// not stay strict because the mesh was patched.
+func TestPatchesEveryNamespace(t *testing.T) {
+	for name, c := range map[string]struct {
+		in    func(string) bool
+		count int
+	}{
+		"permissive": {func(body string) bool { return strings.Contains(body, "mode: PERMISSIVE") }, 2},
+		"no-policy":  {func(body string) bool { return strings.Contains(body, "kind: AuthorizationPolicy") }, 0},
+	} {
+		twin, err := Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, f := range become(t, twin) {
+			if c.in(string(f.Body)) {
+				n++
+			}
+			if strings.Contains(string(f.Body), "mode: STRICT") != (name != "permissive") && strings.Contains(string(f.Body), "kind: PeerAuthentication") {
+				t.Errorf("%s: %s", name, f.Body)
+			}
+		}
+		if n != c.count {
+			t.Errorf("%s: %d objects, want %d", name, n, c.count)
+		}
+	}
+}
+
 func TestPatchRefuses(t *testing.T) {
 	files := render(t, fleet(t), false)
 	budget := func(f ground.File) bool { return strings.Contains(f.Path, "poddisruptionbudget") }

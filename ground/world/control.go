@@ -124,6 +124,7 @@ type Order struct {
 //	POST /suspend/{part...}     Order: a store's programs held still, or going on
 //	POST /impair/{region}       impair.Impairment: a pod is to be unwell
 //	POST /mend/{region}/{namespace}/{pod}
+//	POST /probe/{region}        probe.Probe: an exchange to try from a pod; answers a probe.Answer
 //	POST /files/{region}        []File: what the cluster is to hold from now on
 //
 // A verb answers when it is done, and refuses while the ground starts. Errors are text.
@@ -200,6 +201,7 @@ func (w *World) serveControl() (*http.Server, error) {
 		}
 		answer(rw, err)
 	})
+	mux.HandleFunc("POST /probe/{region}", w.answerProbe)
 	mux.HandleFunc("POST /files/{region}", func(rw http.ResponseWriter, req *http.Request) {
 		r, err := w.region(req.PathValue("region"))
 		if err != nil {

@@ -3,7 +3,6 @@ package world
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,12 +12,7 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/nines-ha/nines/ground/impair"
-	"github.com/nines-ha/nines/ground/node"
 )
 
 const (
@@ -81,16 +75,7 @@ func (w *World) answerImpair(rw http.ResponseWriter, req *http.Request) {
 // impair makes a pod unwell until it is mended or ends, with the world at the
 // latest. One that is unwell already is refused.
 func (r *region) impair(ctx context.Context, what impair.Impairment) error {
-	pod, err := r.client.CoreV1().Pods(what.Namespace).Get(ctx, what.Pod, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return unknown("region %s has no pod %s/%s", r.spec.Name, what.Namespace, what.Pod)
-	case err != nil:
-		return err
-	case pod.Spec.HostNetwork:
-		return fmt.Errorf("pod %s/%s is in the network of its node, which others are in too", what.Namespace, what.Pod)
-	}
-	pid, err := r.processOf(pod)
+	pod, pid, err := r.holderOf(ctx, what.Namespace, what.Pod)
 	if err != nil {
 		return err
 	}
@@ -134,26 +119,6 @@ func (l *impaired) find(key [2]string) (*patient, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.pods[key], len(l.pods)
-}
-
-// processOf finds a process of a pod on its node.
-func (r *region) processOf(pod *corev1.Pod) (pid int, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, m := range r.nodes {
-		if m.name != pod.Spec.NodeName {
-			continue
-		}
-		if m.Node == nil {
-			return 0, fmt.Errorf("node %s is deleted", m.name)
-		}
-		pid, err := m.Pod(string(pod.UID))
-		if errors.Is(err, node.ErrNoPod) {
-			return 0, fmt.Errorf("pod %s/%s does not run on %s", pod.Namespace, pod.Name, m.name)
-		}
-		return pid, err
-	}
-	return 0, unknown("pod %s/%s is on no node of region %s", pod.Namespace, pod.Name, r.spec.Name)
 }
 
 // mend makes a pod well. One that is well, or gone, is left alone.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,6 +45,7 @@ type region struct {
 	nodes []*machine
 
 	impaired impaired
+	probes   atomic.Int32 // that are under way
 
 	files    chan []File // what the cluster is to hold, from the owner
 	platform *manifest.Set

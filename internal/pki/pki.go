@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/url"
 	"time"
 )
 
@@ -37,11 +38,13 @@ type Pair struct {
 func (p Pair) TLS() (tls.Certificate, error) { return tls.X509KeyPair(p.Cert, p.Key) }
 
 // Subject says who a certificate is for. Hosts are DNS names and IP addresses;
-// with none the certificate is for a client only.
+// with none the certificate is for a client only. URIs are identities, such as
+// SPIFFE's.
 type Subject struct {
 	Name   string
 	Groups []string
 	Hosts  []string
+	URIs   []*url.URL
 }
 
 // New makes an authority called name.
@@ -129,6 +132,7 @@ func certificate(s Subject) *x509.Certificate {
 		NotAfter:     time.Now().Add(lifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:         s.URIs,
 	}
 	if len(s.Hosts) > 0 {
 		c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"net"
+	"net/url"
 	"slices"
 	"testing"
 )
@@ -50,6 +51,10 @@ func TestIssue(t *testing.T) {
 	}
 	if !slices.Equal(cert.DNSNames, []string{"a.example"}) || len(cert.IPAddresses) != 2 || !cert.IPAddresses[0].Equal(net.IPv4(10, 0, 0, 1)) {
 		t.Errorf("hosts = %v %v", cert.DNSNames, cert.IPAddresses)
+	}
+	identity := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/fleet/sa/web"}
+	if _, named := issue(t, a, Subject{Name: "who", URIs: []*url.URL{identity}}); len(named.URIs) != 1 || named.URIs[0].String() != identity.String() || len(cert.URIs) != 0 {
+		t.Errorf("identities = %v, and %v of whom none was given", named.URIs, cert.URIs)
 	}
 	if cert.IsCA {
 		t.Error("it could sign others")

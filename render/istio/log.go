@@ -36,7 +36,8 @@ const logFilter = `response.code >= 400 || response.code == 0 || response.flags 
 
 // statistics are what proxies keep besides what Istio keeps anyway: of the
 // clusters that services are, how requests, retries and connections went, what
-// was refused by a limit, who was taken out, and the handshakes.
+// was refused by a limit, who was taken out, and the handshakes; and of what is
+// refused without a line in the log, how often.
 var statistics = []string{
 	`^cluster\.(outbound|inbound)\|.*\.upstream_rq_(total|active|pending_(active|overflow|failure_eject)|timeout|per_try_timeout|tx_reset|rx_reset|[1-5]xx|50[234]|retry|retry_(success|overflow|limit_exceeded))$`,
 	`^cluster\.(outbound|inbound)\|.*\.upstream_cx_(total|active|overflow|connect_fail|connect_timeout|destroy_(local|remote)_with_active_rq)$`,
@@ -45,4 +46,5 @@ var statistics = []string{
 	`^cluster\.outbound\|.*\.circuit_breakers\.default\.(cx|cx_pool|rq|rq_pending|rq_retry)_open$`,
 	`^cluster\.outbound\|.*\.ssl\.(handshake|connection_error|fail_verify_(error|san|cert_hash|no_cert))$`,
 	`^listener\..*\.ssl\.(handshake|connection_error|fail_verify_(error|san|cert_hash|no_cert))$`,
+	`^(tcp|cluster)\.BlackHoleCluster;?\.(downstream_cx_total|upstream_cx_none_healthy)$`,
 }

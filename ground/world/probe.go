@@ -1,0 +1,50 @@
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/nines-ha/nines/ground/probe"
+)
+
+const maxProbes = 16 // at once, of a region
+
+func (w *World) answerProbe(rw http.ResponseWriter, req *http.Request) {
+	r, err := w.region(req.PathValue("region"))
+	if err != nil {
+		answer(rw, err)
+		return
+	}
+	var what probe.Probe
+	if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 64<<10)).Decode(&what); err != nil {
+		http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := what.Validate(); err != nil {
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return
+	}
+	got, err := r.probe(req.Context(), what)
+	if err != nil {
+		answer(rw, err)
+		return
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(got)
+}
+
+// probe tries one exchange from the network of a pod.
+func (r *region) probe(ctx context.Context, what probe.Probe) (probe.Answer, error) {
+	if r.probes.Add(1) > maxProbes {
+		r.probes.Add(-1)
+		return probe.Answer{}, fmt.Errorf("region %s has %d probes under way, and there may be no more", r.spec.Name, maxProbes)
+	}
+	defer r.probes.Add(-1)
+	_, pid, err := r.holderOf(ctx, what.Namespace, what.Pod)
+	if err != nil {
+		return probe.Answer{}, err
+	}
+	return probe.Try(ctx, pid, what)
+}
