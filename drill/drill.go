@@ -19,6 +19,7 @@ type Drill struct {
 	Window time.Duration // that is judged, from the moment the fault begins
 
 	promise func(p *record.Promise, s record.Service)
+	steer   float64 // share of the requests that carry the headers of each service that has some
 }
 
 // graceful is what an orderly change may cost: nothing.
@@ -65,6 +66,7 @@ func All() []Drill {
 			p.Failed, p.Meshed = new(int), true
 			p.Capacity, p.Restored = s.Least, true
 		}},
+		"shaping": {Window: 230 * time.Second, promise: shaped, steer: steered},
 	}
 	var all []Drill
 	for _, f := range fault.All() {

@@ -60,6 +60,8 @@ type Service struct {
 	Replicas  int    `json:"replicas"`
 	Least     int    `json:"least"` // replicas that its disruption budget keeps
 	Version   string `json:"version,omitempty"`
+
+	Traffic []Share `json:"traffic,omitempty"` // what others get of it
 }
 
 // A Gateway is the way in of a mesh: proxies that stand in front of the service. A
@@ -88,6 +90,9 @@ type Load struct {
 	Retry    *Retry             `json:"retry,omitempty"`
 	Mix      map[string]float64 `json:"mix"`    // share by operation
 	Source   string             `json:"source"` // generated, or the name of a data set
+	// Steered is the share of the requests that carry the headers of a service,
+	// by its name.
+	Steered map[string]float64 `json:"steered,omitempty"`
 }
 
 // Retry is what clients do about an attempt that failed. Only what may be repeated
@@ -134,6 +139,7 @@ type Promise struct {
 	Restored     bool          `json:"restored,omitempty"` // all replicas are back before the window ends
 	Ejected      time.Duration `json:"ejected,omitempty"`  // from the fault until the pod that is unwell gets no more requests
 	Meshed       bool          `json:"meshed,omitempty"`   // no pod is made outside the mesh
+	Shared       *Shared       `json:"shared,omitempty"`   // each service gets the share that is described
 }
 
 // A Clock is a period of the platform that is shorter here than on AKS.
@@ -190,6 +196,7 @@ type Request struct {
 	Node      string        `json:"node,omitempty"`
 	Zone      string        `json:"zone,omitempty"`
 	Version   string        `json:"version,omitempty"`
+	To        string        `json:"to,omitempty"` // the service whose headers it carries
 	Write     *Write        `json:"write,omitempty"`
 	Read      *Read         `json:"read,omitempty"`
 }
@@ -254,6 +261,7 @@ const (
 	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
 	Fault    = "fault"    // done, undone: one action of the drill on Name
 	Mesh     = "mesh"     // inside, outside: a pod as it was made; Name is the pod
+	Copies   = "copies"   // counted: Count requests have arrived so far at the service Name, which gets copies
 	Impaired = "impaired" // asked, spared, broken: a pod that the drill has made unwell gets requests, or has had none for 2 s; what counts them ended
 
 	// GatewayKind is an endpoint of the gateway, with the states of one; Name is the
@@ -261,8 +269,9 @@ const (
 	GatewayKind = "gateway"
 )
 
-// States of a Mesh and of an Impaired event.
+// States of a Mesh, of a Copies and of an Impaired event.
 const (
+	Counted = "counted"
 	Inside  = "inside"
 	Outside = "outside"
 	Asked   = "asked"
@@ -282,6 +291,7 @@ type Event struct {
 	Zone   string        `json:"zone,omitempty"`
 	Reason string        `json:"reason,omitempty"` // as the source puts it: "OOMKilled", "exit code 137"
 	Text   string        `json:"text,omitempty"`
+	Count  int           `json:"count,omitempty"`
 }
 
 // A Flow is where the load balancer sent a connection of a request that failed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/nines-ha/nines/internal/wording"
@@ -90,7 +91,12 @@ func (q *inquiry) conclude(v *Verdict) {
 
 // stands tells whether what refutes a claim is beyond the doubts there are.
 func (q *inquiry) stands(c *Claim) bool {
+	if strings.HasPrefix(c.Name, copiesTo) {
+		return true // as for weights
+	}
 	switch measured := len(q.behind)+len(q.busy) == 0; c.Name {
+	case "weights", "header":
+		return true // they are about who answered, and not about when
 	case "writes", "fresh":
 		return true // nothing that is slow or late makes a store forget
 	case "meshed":

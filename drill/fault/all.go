@@ -138,6 +138,13 @@ func All() []Fault {
 				"stands for a release while nobody gives sidecars: new pods must wait, or start outside the mesh",
 			},
 		},
+		{
+			Name: "shaping", mesh: true, shares: true, prepare: shaping,
+			About: [2]string{
+				"asks for services by their headers; makes those that get copies slow, and then takes them away",
+				"stands for a version that is tried on some of the traffic: it gets its share, and its failures are its own",
+			},
+		},
 	}
 }
 

@@ -23,10 +23,11 @@ type Site struct {
 	Access    Access         // how a Healer gets to the same place
 	Region    string
 	Namespace string
-	Service   string   // its Deployment and Service have this name
-	Stores    []string // managed databases, of a ground
-	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
-	Seed      uint64   // chooses the victims
+	Service   string         // its Deployment and Service have this name
+	Stores    []string       // managed databases, of a ground
+	Mesh      bool           // the service is in a service mesh, and its way in is the mesh's gateway
+	Traffic   []record.Share // what other services get of its requests
+	Seed      uint64         // chooses the victims
 }
 
 // Access is how another process reaches the Site.
@@ -46,6 +47,7 @@ type Fault struct {
 	nodes, zones int // that there must be
 	store        bool
 	mesh         bool
+	shares       bool // traffic
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 
