@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/nines-ha/nines/internal/wording"
@@ -91,11 +90,8 @@ func (q *inquiry) conclude(v *Verdict) {
 
 // stands tells whether what refutes a claim is beyond the doubts there are.
 func (q *inquiry) stands(c *Claim) bool {
-	if strings.HasPrefix(c.Name, copiesTo) {
-		return true // as for weights
-	}
 	switch measured := len(q.behind)+len(q.busy) == 0; c.Name {
-	case "weights", "header":
+	case "weights", "header", "copies":
 		return true // they are about who answered, and not about when
 	case "writes", "fresh":
 		return true // nothing that is slow or late makes a store forget

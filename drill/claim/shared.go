@@ -21,19 +21,27 @@ const sure = 3
 // requests.
 const copyTolerance = 3
 
-// copiesTo begins the name of a claim, of which there is one for each service that
-// gets copies.
-const copiesTo = "copies to "
-
 // shared is about who answers, and about copies.
 func (q *inquiry) shared(p *record.Shared, add adder) {
 	q.weights(p, add)
 	if p.Headed {
 		q.headed(p, add)
 	}
-	for _, service := range slices.Sorted(maps.Keys(p.Copies)) {
-		q.copied(p, service, add)
+	if len(p.Copies) > 0 {
+		q.copies(p, add)
 	}
+}
+
+func within(tolerance float64) string {
+	if tolerance == 0.01 {
+		return "each within 1 point"
+	}
+	return "each within " + wording.Decimal(tolerance*100, 3) + " points"
+}
+
+// of says a share and what it should be: "9.987 of 10 %".
+func of(got, want float64) string {
+	return strings.TrimSuffix(wording.Share(got), " %") + " of " + wording.Share(want)
 }
 
 // weights counts each attempt of the window that somebody answered: a proxy draws
@@ -46,7 +54,7 @@ func (q *inquiry) weights(p *record.Shared, add adder) {
 			total++
 		}
 	}
-	var want, got []string
+	var got []string
 	open, far := false, false
 	for _, name := range slices.SortedFunc(maps.Keys(p.Weights), func(a, b string) int { return cmp.Or(cmp.Compare(p.Weights[b], p.Weights[a]), cmp.Compare(a, b)) }) {
 		weight := p.Weights[name]
@@ -54,8 +62,7 @@ func (q *inquiry) weights(p *record.Shared, add adder) {
 			continue
 		}
 		share := available(total, total-counts[name])
-		want = append(want, fmt.Sprintf("%s %s", name, wording.Share(weight)))
-		got = append(got, fmt.Sprintf("%s %s", name, wording.Share(share)))
+		got = append(got, name+" "+of(share, weight))
 		differs, doubtful := differ(share, weight, p.Tolerance, total)
 		far, open = far || differs, open || doubtful
 	}
@@ -65,11 +72,11 @@ func (q *inquiry) weights(p *record.Shared, add adder) {
 			strangers += n
 		}
 	}
-	text := fmt.Sprintf("%s of %s", strings.Join(got, ", "), wording.Several(total, "answer", "answers"))
+	text := fmt.Sprintf("%s, of %s", strings.Join(got, ", "), wording.Several(total, "answer", "answers"))
 	if strangers > 0 {
 		text += fmt.Sprintf("; %s by others", wording.Several(strangers, "was", "were"))
 	}
-	c := add("weights", fmt.Sprintf("%s, ± %s points", strings.Join(want, ", "), wording.Decimal(p.Tolerance*100, 3)), text, !far && strangers == 0)
+	c := add("weights", within(p.Tolerance), text, !far && strangers == 0)
 	if open && c.Outcome == Held || total == 0 {
 		c.Outcome = Inconclusive
 		c.Got += "; too few to tell"
@@ -103,41 +110,50 @@ func (q *inquiry) headed(p *record.Shared, add adder) {
 		}
 	}
 	got := fmt.Sprintf("%s of %s elsewhere%s", none(astray), wording.Several(total, "answer", "answers"), first)
-	if c := add("header", "each request with a header where it belongs", got, astray == 0); total == 0 {
+	if c := add("header", "each where it belongs", got, astray == 0); total == 0 {
 		c.Outcome = Inconclusive
 	}
 }
 
-// copied holds what arrived at a service between the first two counts against the
+// copies holds what arrived at a service between the first two counts against the
 // requests of that time. One whose answer is a proxy's own was copied too.
-func (q *inquiry) copied(p *record.Shared, service string, add adder) {
-	want := fmt.Sprintf("%s of the requests, ± %s points", wording.Share(p.Copies[service]), wording.Decimal(copyTolerance*p.Tolerance*100, 3))
-	var counts []*record.Event
+func (q *inquiry) copies(p *record.Shared, add adder) {
+	tolerance := copyTolerance * p.Tolerance
+	var got []string
+	open, far := false, false
+	for _, service := range slices.Sorted(maps.Keys(p.Copies)) {
+		counts := q.counts(service)
+		if len(counts) < 2 {
+			open = true
+			got = append(got, service+" was not counted twice")
+			continue
+		}
+		during, n := span{counts[0].At, counts[1].At}, 0
+		for _, r := range q.attempts {
+			if r.To == "" && r.Sent > 0 && during.has(r.Sent) {
+				n++
+			}
+		}
+		copies := counts[1].Count - counts[0].Count
+		share := float64(copies) / float64(max(n, 1))
+		differs, doubtful := differ(share, p.Copies[service], tolerance, n)
+		far, open = far || differs, open || doubtful
+		got = append(got, fmt.Sprintf("%s %s (%s of %s in %s)", service, of(share, p.Copies[service]), wording.Count(copies), wording.Count(n), lasting(during.length())))
+	}
+	if c := add("copies", within(tolerance), strings.Join(got, ", "), !far); open && c.Outcome == Held {
+		c.Outcome = Inconclusive
+		c.Got += "; too few to tell"
+	}
+}
+
+// counts are those of the window of what has arrived at a service.
+func (q *inquiry) counts(service string) (counts []*record.Event) {
 	for _, e := range q.events {
 		if e.Kind == record.Copies && e.Name == service && e.State == record.Counted && q.injected && q.window.has(e.At) {
 			counts = append(counts, e)
 		}
 	}
-	name := copiesTo + service
-	if len(counts) < 2 {
-		add(name, want, "it was not counted twice what arrived", false).Outcome = Inconclusive
-		return
-	}
-	during := span{counts[0].At, counts[1].At}
-	n := 0
-	for _, r := range q.attempts {
-		if r.To == "" && r.Sent > 0 && during.has(r.Sent) {
-			n++
-		}
-	}
-	copies := counts[1].Count - counts[0].Count
-	share := float64(copies) / float64(max(n, 1))
-	far, open := differ(share, p.Copies[service], copyTolerance*p.Tolerance, n)
-	c := add(name, want, fmt.Sprintf("%s: %s of %s in %s", wording.Share(share), wording.Count(copies), wording.Count(n), lasting(during.length())), !far)
-	if open && c.Outcome == Held || n == 0 {
-		c.Outcome = Inconclusive
-		c.Got += "; too few to tell"
-	}
+	return counts
 }
 
 // answers are the attempts of the window that a pod answered.

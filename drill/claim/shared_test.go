@@ -42,7 +42,7 @@ func sharing(t *testing.T, next, of int) *script {
 }
 
 func TestShared(t *testing.T) {
-	const copies = "copies to vehicle-shadow"
+	const copies = "copies"
 	for _, test := range []struct {
 		name   string
 		change func(b *script)
@@ -50,9 +50,9 @@ func TestShared(t *testing.T) {
 		want   Outcome
 		got    string
 	}{
-		{"as described", func(*script) {}, "weights", Held, "vehicle 90 %, vehicle-next 10 % of 1,800 answers"},
+		{"as described", func(*script) {}, "weights", Held, "vehicle 90 of 90 %, vehicle-next 10 of 10 %, of 1,800 answers"},
 		{"headers", func(*script) {}, "header", Held, "none of 200 answers elsewhere"},
-		{"copies", func(*script) {}, copies, Held, "20 %: 180 of 900 in 10 s"},
+		{"copies", func(*script) {}, copies, Held, "vehicle-shadow 20 of 20 % (180 of 900 in 10 s)"},
 
 		{"too few", func(b *script) { b.Header.Promise.Shared.Tolerance = 0.01 }, "weights", Inconclusive, "too few to tell"},
 		{"a stranger", func(b *script) { b.Requests[1500].Pod = "command-5d8f7c9b6d-x2x7k" }, "weights", Refuted, "1 was by others"},
@@ -78,10 +78,10 @@ func TestShared(t *testing.T) {
 			}
 		}, "header", Inconclusive, ""},
 
-		{"no copy", func(b *script) { b.Events[len(b.Events)-1].Count = 400 }, copies, Refuted, "0 %: 0 of 900"},
-		{"all copied", func(b *script) { b.Events[len(b.Events)-1].Count = 1300 }, copies, Refuted, "100 %"},
-		{"counted once", func(b *script) { b.Events = b.Events[:len(b.Events)-1] }, copies, Inconclusive, "it was not counted twice"},
-		{"counted before the fault", func(b *script) { b.Events[len(b.Events)-2].At = 4 * s }, copies, Inconclusive, "it was not counted twice"},
+		{"no copy", func(b *script) { b.Events[len(b.Events)-1].Count = 400 }, copies, Refuted, "vehicle-shadow 0 of 20 % (0 of 900"},
+		{"all copied", func(b *script) { b.Events[len(b.Events)-1].Count = 1300 }, copies, Refuted, "100 of 20 %"},
+		{"counted once", func(b *script) { b.Events = b.Events[:len(b.Events)-1] }, copies, Inconclusive, "was not counted twice"},
+		{"counted before the fault", func(b *script) { b.Events[len(b.Events)-2].At = 4 * s }, copies, Inconclusive, "was not counted twice"},
 		{"counted for too short a time", func(b *script) {
 			b.Events[len(b.Events)-1].At, b.Events[len(b.Events)-1].Count = 7*s, 418
 		}, copies, Inconclusive, "too few to tell"},
@@ -125,7 +125,7 @@ func TestWeights(t *testing.T) {
 		}
 	}
 	v := sharing(t, 15, 100).judge()
-	if c := claimNamed(t, v, "weights"); v.Verdict != Refuted || c.Outcome != Refuted || !strings.HasPrefix(v.Because, "weights: promised vehicle 90 %, vehicle-next 10 %, ± 2.5 points, got vehicle 85 %, vehicle-next 15 %") {
+	if c := claimNamed(t, v, "weights"); v.Verdict != Refuted || c.Outcome != Refuted || !strings.HasPrefix(v.Because, "weights: promised each within 2.5 points, got vehicle 85 of 90 %, vehicle-next 15 of 10 %") {
 		t.Errorf("%+v: %s because %s", c, v.Verdict, v.Because)
 	}
 }
