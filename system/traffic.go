@@ -82,7 +82,7 @@ func (d *decoder) checkTraffic(sys *System, at func(...string) string, service S
 			d.reportAt(join(path, "weight"), fmt.Sprintf("the weights come to %s with this one, and there is 100%% to share", sum), "")
 		}
 		d.checkHeaders(path, share.Header, service.Traffic[:i])
-		d.checkStandIn(at, path, service, target, share)
+		d.checkStandIn(sys, at, path, service, target, share)
 	}
 }
 
@@ -141,8 +141,13 @@ func (d *decoder) checkHeaders(path string, headers Headers, earlier []Share) {
 
 // checkStandIn makes sure that what is sent to a service can be answered by one
 // that gets some of it.
-func (d *decoder) checkStandIn(at func(...string) string, path string, service, target Service, share Share) {
+func (d *decoder) checkStandIn(sys *System, at func(...string) string, path string, service, target Service, share Share) {
 	report := func(format string, args ...any) { d.report(d.at(path), path, fmt.Sprintf(format, args...), "") }
+	behind := sys.behind(target)
+	if slices.ContainsFunc(behind[1:], func(s Service) bool { return s.Name == service.Name }) {
+		report("its calls lead back to %s, which would send it some of them again", service.Name)
+		return
+	}
 	if len(service.Operations) == 0 && len(target.Operations) > 0 {
 		report("%s can be asked anything, and %s only its operations; give %s operations, or %s none", service.Name, target.Name, service.Name, target.Name)
 	}
@@ -161,14 +166,44 @@ func (d *decoder) checkStandIn(at func(...string) string, path string, service, 
 			d.reportAt(attempts, fmt.Sprintf("%s answers for %s and calls %s, and that hop tries again by itself; attempts here would multiply with it", target.Name, service.Name, target.Calls[0]), "attempts: 1")
 		}
 	}
-	if share.Mirror == 0 || service.readOnly() {
-		return
+	if share.Mirror > 0 && !service.readOnly() {
+		d.checkMirror(sys, join(path, "mirror"), behind)
 	}
-	for _, store := range service.Stores {
-		if slices.Contains(target.Stores, store) {
-			d.reportAt(join(path, "mirror"), fmt.Sprintf("a copy of a write would write to %s again, which both use, by a service whose failures nobody hears of; give %s a store of its own", store, target.Name), "")
+}
+
+// checkMirror refuses copies whose effects others would see: in a store, or by a
+// service, that is not theirs alone.
+func (d *decoder) checkMirror(sys *System, path string, inside []Service) {
+	target := inside[0]
+	for _, own := range inside {
+		for _, other := range sys.Services {
+			if slices.ContainsFunc(inside, func(s Service) bool { return s.Name == other.Name }) {
+				continue
+			}
+			for _, store := range own.Stores {
+				if slices.Contains(other.Stores, store) {
+					d.reportAt(path, fmt.Sprintf("a copy of a write would write to %s again, which %s uses too, by a service whose failures nobody hears of; give %s a store of its own", store, other.Name, own.Name), "")
+				}
+			}
+			if own.Name != target.Name && slices.Contains(other.Calls, own.Name) {
+				d.reportAt(path, fmt.Sprintf("a copy of a write would have %s ask %s again, which %s calls too; let it call one of its own", target.Name, own.Name, other.Name), "")
+			}
 		}
 	}
+}
+
+// behind are a service, the first, and all that it leads to by its calls.
+func (s *System) behind(service Service) []Service {
+	list := []Service{service}
+	for i := 0; i < len(list); i++ {
+		for _, call := range list[i].Calls {
+			called, ok := s.Service(string(call))
+			if ok && !slices.ContainsFunc(list, func(known Service) bool { return known.Name == called.Name }) {
+				list = append(list, called)
+			}
+		}
+	}
+	return list
 }
 
 // readOnly says that nothing that a service can be asked changes anything.

@@ -45,7 +45,8 @@ func describe(random *rand.Rand) string {
 	n := 1 + random.IntN(4)
 	// Two that get shares, which themselves share nothing and can be asked anything.
 	for _, name := range []string{"next", "shadow"} {
-		fmt.Fprintf(&b, "  %s: {source: ./%s, port: %s, %s}\n", name, name, pick("8080", "9000"), pick("calls: [s0]", "resources: {cpu: 50m}", "expose: public, host: "+name+".fleet.example"))
+		fmt.Fprintf(&b, "  %s: {source: ./%s, port: %s, %s}\n", name, name, pick("8080", "9000"), pick("calls: [behind-"+name+"]", "resources: {cpu: 50m}", "expose: public, host: "+name+".fleet.example"))
+		fmt.Fprintf(&b, "  behind-%s: {source: ./behind}\n", name)
 	}
 	for i := range n {
 		fmt.Fprintf(&b, "  s%d:\n    source: ./s%d\n", i, i)
