@@ -20,6 +20,7 @@ type Drill struct {
 	Peak   float64       // of an overload, in multiples of what the service serves; 0: the load is the plan's
 
 	promise func(p *record.Promise, s record.Service)
+	steer   float64 // share of the requests that carry the headers of each service that has some
 }
 
 // graceful is what an orderly change may cost: nothing.
@@ -83,6 +84,7 @@ func All() []Drill {
 		"identity-probe": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) {
 			p.Failed, p.Refused = new(int), fault.IdentityProbes
 		}},
+		"shaping": {Window: 230 * time.Second, promise: shaped, steer: steered},
 	}
 	var all []Drill
 	for _, f := range fault.All() {

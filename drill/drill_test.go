@@ -66,6 +66,7 @@ func TestPromise(t *testing.T) {
 		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
 		{"plaintext-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.PlaintextProbes }},
 		{"identity-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.IdentityProbes }},
+		{"shaping", func(p record.Promise) bool { return *p.Failed == 0 && p.Shared != nil }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

@@ -156,7 +156,7 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	if err != nil {
 		return nil, err
 	}
-	service.Address = r.Address
+	service.Address, service.Traffic = r.Address, r.Site.Traffic
 	meant := service
 	if r.Meant != nil {
 		meant = *r.Meant
@@ -164,11 +164,12 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 	promise := r.Drill.Promise(r.Objective, meant)
 	promise.Writes = promise.Writes && r.ReadBack != nil
 	promise.Serves = r.Site.Overload.Serves
+	steered := load.Steered(r.ways())
 	return &record.Header{
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
 		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Site.Mesh,
 		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
-		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source},
+		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source, Steered: steered},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
 }
@@ -267,10 +268,14 @@ func (r *run) heal(ctx context.Context) error {
 }
 
 func (r *run) send(ctx context.Context) error {
+	traffic := r.Traffic
+	if ways := r.ways(); len(ways) > 0 {
+		traffic = load.Steer(traffic, r.Clients, r.Site.Seed, ways)
+	}
 	_, err := load.Run(ctx, load.Config{
 		Host: r.Address, Dial: r.Dial, Clients: r.Clients,
 		Schedule: r.schedule(),
-		Deadline: r.Deadline, Connect: connectTimeout, Retry: r.Retry, Traffic: r.Traffic, Seed: r.Site.Seed, Started: r.header.Started,
+		Deadline: r.Deadline, Connect: connectTimeout, Retry: r.Retry, Traffic: traffic, Seed: r.Site.Seed, Started: r.header.Started,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
 			r.flows.request(request, r.header.Promise.Slow, r.Gateway != nil)

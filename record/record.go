@@ -61,6 +61,8 @@ type Service struct {
 	Replicas  int    `json:"replicas"`
 	Least     int    `json:"least"` // replicas that its disruption budget keeps
 	Version   string `json:"version,omitempty"`
+
+	Traffic []Share `json:"traffic,omitempty"` // what others get of it
 }
 
 // A Gateway is the way in of a mesh: proxies that stand in front of the service. A
@@ -89,6 +91,9 @@ type Load struct {
 	Retry    *Retry             `json:"retry,omitempty"`
 	Mix      map[string]float64 `json:"mix"`    // share by operation
 	Source   string             `json:"source"` // generated, or the name of a data set
+	// Steered is the share of the requests that carry the headers of a service,
+	// by its name.
+	Steered map[string]float64 `json:"steered,omitempty"`
 }
 
 // Retry is what clients do about an attempt that failed. Only what may be repeated
@@ -141,6 +146,7 @@ type Promise struct {
 	Local        float64       `json:"local,omitempty"`    // share of calls that stay in their zone while it has a replica, 0.95
 	Rotated      int           `json:"rotated,omitempty"`  // each proxy shows so many certificates at least in the window, none expired, and another root in the end
 	Refused      int           `json:"refused,omitempty"`  // so many probes, all refused, and each shown by the proxy that refused it
+	Shared       *Shared       `json:"shared,omitempty"`   // each service gets the share that is described
 
 	// Of the part of the window in which more is asked than can be served.
 	Serves   float64       `json:"serves,omitempty"`   // requests a second that all replicas together can
@@ -203,6 +209,7 @@ type Request struct {
 	Node      string        `json:"node,omitempty"`
 	Zone      string        `json:"zone,omitempty"`
 	Version   string        `json:"version,omitempty"`
+	To        string        `json:"to,omitempty"` // the service whose headers it carries
 	Write     *Write        `json:"write,omitempty"`
 	Read      *Read         `json:"read,omitempty"`
 }
@@ -267,6 +274,7 @@ const (
 	Part     = "part"     // starting, ready, failed, stopped: a program of the ground, such as a database
 	Fault    = "fault"    // done, undone: one action of the drill on Name
 	Mesh     = "mesh"     // inside, outside: a pod as it was made; Name is the pod
+	Copies   = "copies"   // counted: Count requests have arrived so far at the service Name, which gets copies
 	Impaired = "impaired" // asked, spared, broken: a pod that the drill has made unwell gets requests, or has had none for 2 s; what counts them ended
 
 	// CertificateKind is what a proxy proves itself by; Name is the pod. Its states:
@@ -284,8 +292,9 @@ const (
 	GatewayKind = "gateway"
 )
 
-// States of a Mesh and of an Impaired event.
+// States of a Mesh, of a Copies and of an Impaired event.
 const (
+	Counted = "counted"
 	Inside  = "inside"
 	Outside = "outside"
 	Asked   = "asked"
@@ -321,6 +330,7 @@ type Event struct {
 	Zone   string        `json:"zone,omitempty"`
 	Reason string        `json:"reason,omitempty"` // as the source puts it: "OOMKilled", "exit code 137"
 	Text   string        `json:"text,omitempty"`
+	Count  int           `json:"count,omitempty"`
 
 	Certificate *Certificate `json:"certificate,omitempty"` // of a CertificateKind
 }

@@ -94,6 +94,7 @@ func (d *decoder) checkService(sys *System, service Service) {
 	d.checkOperations(sys, at, service)
 	d.checkBudgets(sys, at, service)
 	d.checkLimits(at, service.Limits)
+	d.checkTraffic(sys, at, service)
 	d.checkEnvironment(at, service)
 }
 
@@ -185,16 +186,21 @@ func (d *decoder) checkList(path, what string, list []Name, known []string) {
 		if slices.Contains(known, string(name)) {
 			continue
 		}
-		message := fmt.Sprintf("there is no other %s %s", what, quote(string(name)))
-		if near := nearest(string(name), known); near != "" {
-			message += "; did you mean " + near + "?"
-		} else if len(known) > 0 {
-			message += "; choose from " + strings.Join(known, ", ")
-		}
 		example := ""
 		if what == "store" {
 			example = "stores: {" + string(name) + ": {postgres: 15}}"
 		}
-		d.reportAt(join(path, fmt.Sprint(i)), message, example)
+		d.reportAt(join(path, fmt.Sprint(i)), missing(what, name, known), example)
 	}
+}
+
+// missing says that there is no such thing, and what may have been meant.
+func missing(what string, name Name, known []string) string {
+	message := fmt.Sprintf("there is no other %s %s", what, quote(string(name)))
+	if near := nearest(string(name), known); near != "" {
+		message += "; did you mean " + near + "?"
+	} else if len(known) > 0 {
+		message += "; choose from " + strings.Join(known, ", ")
+	}
+	return message
 }

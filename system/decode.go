@@ -138,7 +138,10 @@ func (d *decoder) decode(n ast.Node, path string, v reflect.Value, example strin
 		*target = truth
 		return
 	case *Environment:
-		d.environment(n, path, target, example)
+		*target = d.texts(n, path, example, variablePattern, "the name of a variable: letters, digits and underscores, not beginning with a digit")
+		return
+	case *Headers:
+		*target = d.texts(n, path, example, headerPattern, "the name of a header: letters, digits and dashes, beginning with a letter")
 		return
 	}
 	switch {
@@ -243,24 +246,26 @@ func (d *decoder) list(n ast.Node, path string, v reflect.Value, example string)
 	}
 }
 
-func (d *decoder) environment(n ast.Node, path string, target *Environment, example string) {
-	*target = Environment{}
+// texts are names that a pattern admits, each with a text.
+func (d *decoder) texts(n ast.Node, path, example, pattern, meant string) map[string]string {
+	list := map[string]string{}
 	d.pairs(n, path, example, func(key string, at place, value ast.Node) {
 		text, kind := "", ast.NullType
 		if value != nil {
 			text, kind = scalarOf(value)
 		}
 		switch {
-		case !is(variablePattern, key):
-			d.report(at, path, quote(key)+" is not the name of a variable: letters, digits and underscores, not beginning with a digit", example)
+		case !is(pattern, key):
+			d.report(at, path, quote(key)+" is not "+meant, example)
 		case kind == ast.NullType:
 			d.report(at, join(path, key), `has no value; an empty one is ""`, example)
 		case kind != ast.StringType && kind != ast.IntegerType && kind != ast.FloatType && kind != ast.BoolType:
-			d.report(d.place(value), join(path, key), "is a "+kindName(kind)+"; a variable is text", example)
+			d.report(d.place(value), join(path, key), "is a "+kindName(kind)+"; text is meant", example)
 		default:
-			(*target)[key] = text
+			list[key] = text
 		}
 	})
+	return list
 }
 
 // pairs calls do for each entry of a mapping, once for each key.

@@ -108,11 +108,16 @@ func (s Service) Longest(clients Clients) time.Duration {
 	return slices.MaxFunc(s.Operations, func(a, b Operation) int { return int(a.Timeout - b.Timeout) }).Timeout
 }
 
+// shape is what tells operations apart: a parameter's name does not.
+func (o Operation) shape() string {
+	return o.Name.Method() + " /" + strings.Join(o.Name.Segments(), "/")
+}
+
 func (d *decoder) checkOperations(sys *System, at func(...string) string, service Service) {
 	same := map[string]OperationName{}
 	for _, o := range service.Operations {
 		path := at("operations", string(o.Name))
-		shape := o.Name.Method() + " /" + strings.Join(o.Name.Segments(), "/")
+		shape := o.shape()
 		if before, twice := same[shape]; twice {
 			d.report(d.at(path), path, fmt.Sprintf("is the same as %s: a parameter's name tells nothing apart", quote(string(before))), "")
 		}

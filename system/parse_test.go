@@ -85,8 +85,35 @@ func TestEverything(t *testing.T) {
 			},
 			Limits: system.Limits{Connections: 120, Pending: 30, Requests: 100},
 			Calls:  []system.Name{"command"},
+			Traffic: []system.Share{
+				{Name: "vehicle-next", Weight: 10_000_000, Header: system.Headers{"X-Preview": "true", "X-Ring": "2"}},
+				{Name: "vehicle-shadow", Mirror: 500_000},
+			},
 			Stores: []system.Name{"telemetry"},
 			Env:    system.Environment{"LOG_LEVEL": "info", "BATCH": "1000", "RATIO": "0.5", "STRICT": "true", "NOTE": "two\nlines\n"},
+		}, {
+			Name: "vehicle-next", Source: "../fleet/vehicle", Port: 9090,
+			Scale:      system.Scale{Replicas: system.Range{Min: 2, Max: 2}},
+			Resources:  system.Resources{CPU: "100m", Memory: "128Mi"},
+			Probes:     system.Probes{Port: 8081, Startup: "/startupz", Liveness: "/livez", Readiness: "/readyz", Start: time.Minute},
+			Disruption: system.Disruption{MaxUnavailable: system.Amount{Count: 1}},
+			Drain:      system.Drain{Delay: 10 * time.Second, Timeout: 20 * time.Second},
+			Limits:     system.Limits{Connections: 170, Pending: 42, Requests: 170},
+			Stores:     []system.Name{"telemetry"},
+		}, {
+			Name: "vehicle-shadow", Source: "../fleet/vehicle", Port: 8080,
+			Scale:      system.Scale{Replicas: system.Range{Min: 1, Max: 1}},
+			Resources:  system.Resources{CPU: "100m", Memory: "128Mi"},
+			Probes:     system.Probes{Port: 8081, Startup: "/startupz", Liveness: "/livez", Readiness: "/readyz", Start: time.Minute},
+			Disruption: system.Disruption{MaxUnavailable: system.Amount{Count: 1}},
+			Drain:      system.Drain{Delay: 10 * time.Second, Timeout: 20 * time.Second},
+			Limits:     system.Limits{Connections: 85, Pending: 21, Requests: 85},
+			Operations: []system.Operation{
+				{Name: "POST /v1/vehicles/{id}/signals", Idempotent: true, Timeout: time.Second, Attempts: 3},
+				{Name: "GET /v1/vehicles/{id}", Idempotent: true, Timeout: time.Second, Attempts: 3},
+				{Name: "GET /v1/shadow", Idempotent: true, Timeout: 2 * time.Second, Attempts: 3},
+			},
+			Stores: []system.Name{"shadow"},
 		}, {
 			Name: "command", Port: 8080, Expose: system.Public, Host: "command.fleet.example",
 			Image:      "ghcr.io/example/command@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
@@ -113,7 +140,7 @@ func TestEverything(t *testing.T) {
 			},
 		}},
 		Clients:  system.Clients{Attempts: 4, Timeout: 2 * time.Second, Backoff: system.Span{Min: 100 * time.Millisecond, Max: 90 * time.Second}, Budget: 7_500_000, Deadline: 9 * time.Second},
-		Stores:   []system.Store{{Name: "telemetry", Postgres: 15, Storage: "128Gi"}},
+		Stores:   []system.Store{{Name: "telemetry", Postgres: 15, Storage: "128Gi"}, {Name: "shadow", Postgres: 15, Storage: "16Gi"}},
 		Registry: "registry.example:5000/platform",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -41,6 +41,11 @@ func (p Percent) Fraction() float64 {
 	return float64(p) / (100 * onePercent)
 }
 
+// Percent is the share in percent: 99.9 for 99.9 %.
+func (p Percent) Percent() float64 {
+	return float64(p) / onePercent
+}
+
 // Whole is the share in percent, rounded down.
 func (p Percent) Whole() int {
 	return int(p / onePercent)

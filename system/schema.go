@@ -75,9 +75,13 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return or(&jsonschema.Schema{Type: "number", Minimum: "0"}, text(quantityPattern))
 	case reflect.TypeFor[Exposure]():
 		return &jsonschema.Schema{Enum: []any{string(Public), true}}
-	case reflect.TypeFor[Environment]():
+	case reflect.TypeFor[Environment](), reflect.TypeFor[Headers]():
 		value := or(&jsonschema.Schema{Type: "string"}, &jsonschema.Schema{Type: "number"}, &jsonschema.Schema{Type: "boolean"})
-		return &jsonschema.Schema{Type: "object", PropertyNames: text(variablePattern), AdditionalProperties: value}
+		name := variablePattern
+		if t == reflect.TypeFor[Headers]() {
+			name = headerPattern
+		}
+		return &jsonschema.Schema{Type: "object", PropertyNames: text(name), AdditionalProperties: value}
 	}
 	switch {
 	case isKeyed(t):

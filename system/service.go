@@ -18,6 +18,7 @@ type Service struct {
 	Operations []Operation `yaml:"operations" example:"operations: {'GET /v1/vehicles/{vin}': {timeout: 300ms}}" jsonschema_description:"What the service can be asked, by method and path: METHOD /path/{parameter}. In a mesh nothing else gets through to it."`
 	Limits     Limits      `yaml:"limits" example:"limits: {connections: 256, pending: 64, requests: 256}" jsonschema_description:"What one proxy sends the service at once at most; the rest is refused at once. Each proxy counts for itself."`
 	Calls      []Name      `yaml:"calls" example:"calls: [command]" jsonschema_description:"Services this one calls. It finds each at NAME_URL in its environment."`
+	Traffic    []Share     `yaml:"traffic" example:"traffic: {vehicle-next: {weight: 10%}}" jsonschema_description:"Services that get a share of what this one is asked, in a mesh."`
 	Stores     []Name      `yaml:"stores" example:"stores: [telemetry]" jsonschema_description:"Stores this one uses. It finds each as files in /var/run/stores/NAME."`
 	Env        Environment `yaml:"env" example:"env: {LOG_LEVEL: info}" jsonschema_description:"Environment of the service. Nothing secret: that comes from a store."`
 }

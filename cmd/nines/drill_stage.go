@@ -79,6 +79,7 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 	}
 	s.site = fault.Site{Region: region, Namespace: string(sys.Name), Service: string(s.service.Name), Seed: f.seed}
 	s.site.Path = plainPath(s.service)
+	s.site.Traffic = shares(s.service)
 	if s.site.Seed == 0 {
 		s.site.Seed = uint64(time.Now().UnixNano())
 	}
@@ -229,6 +230,14 @@ func (f *drillFlags) writable() error {
 }
 
 func rateIsGood(rate float64) bool { return rate > 0 && rate <= 20000 }
+
+// shares are what other services get of its requests.
+func shares(service system.Service) (list []record.Share) {
+	for _, s := range service.Traffic {
+		list = append(list, record.Share{Service: string(s.Name), Weight: s.Weight.Fraction(), Headers: s.Header, Mirror: s.Mirror.Fraction()})
+	}
+	return list
+}
 
 func chooseService(sys *system.System, name string) (system.Service, error) {
 	var exposed []string

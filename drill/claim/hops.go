@@ -37,7 +37,7 @@ func (q *inquiry) trails(sane func(...time.Duration) bool) {
 	for i := range q.Hops {
 		h := &q.Hops[i]
 		switch {
-		case !sane(h.At, h.Length):
+		case !sane(h.At, h.Length), q.isCopy(h):
 		case h.ID == "":
 			q.nameless = append(q.nameless, h)
 		case len(q.trail[h.ID]) < mostHops:

@@ -173,6 +173,13 @@ func All() []Fault {
 				"stands for a caller that is not who it says it is, and a service that calls what nobody declared",
 			},
 		},
+		{
+			Name: "shaping", mesh: true, shares: true, prepare: shaping,
+			About: [2]string{
+				"asks for services by their headers; makes those that get copies slow, and then takes them away",
+				"stands for a version that is tried on some of the traffic: it gets its share, and its failures are its own",
+			},
+		},
 	}
 }
 

@@ -24,12 +24,13 @@ type Site struct {
 	Access    Access         // how a Healer gets to the same place
 	Region    string
 	Namespace string
-	Service   string   // its Deployment and Service have this name
-	Stores    []string // managed databases, of a ground
-	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
-	Path      string   // of a GET that the service answers; "": none is known
-	Seed      uint64   // chooses the victims
-	Overload  Overload // of the fault of that name
+	Service   string         // its Deployment and Service have this name
+	Stores    []string       // managed databases, of a ground
+	Mesh      bool           // the service is in a service mesh, and its way in is the mesh's gateway
+	Path      string         // of a GET that the service answers; "": none is known
+	Traffic   []record.Share // what other services get of its requests
+	Seed      uint64         // chooses the victims
+	Overload  Overload       // of the fault of that name
 
 	Objects dynamic.Interface // of kinds that Kubernetes itself does not have; nil: none are changed
 	Variant string            // of the fault, which a twin is; "": as All says
@@ -52,6 +53,7 @@ type Fault struct {
 	nodes, zones int // that there must be
 	store        bool
 	mesh         bool
+	shares       bool // traffic
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 

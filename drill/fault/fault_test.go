@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation plaintext-probe identity-probe")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation plaintext-probe identity-probe shaping")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}

@@ -223,6 +223,9 @@ func (r *run) compose(conn *connection, x *exchange) {
 	if r.Retry.Attempts > 1 && asked.Idempotent && asked.Write != nil {
 		header.Set("Idempotency-Key", x.first())
 	}
+	for name, value := range asked.Headers {
+		header.Set(name, value)
+	}
 	if asked.Type != "" {
 		header.SetContentType(asked.Type)
 	}

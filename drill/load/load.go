@@ -65,6 +65,9 @@ type Request struct {
 	// Idempotent says that to send it twice does no harm, so that it may be tried
 	// again. A retry is the same request to the byte but for its X-Request-Id.
 	Idempotent bool
+	// Headers are more of them, for the service To.
+	Headers map[string]string
+	To      string
 }
 
 // Arrivals is how requests are spread over time.

@@ -175,7 +175,7 @@ func (r *run) askLocked(c *client, x *exchange) {
 	x.asked = r.spare.Get().(*Request)
 	*x.asked = Request{}
 	r.Traffic.Next(c.number, x.asked)
-	x.told.Op, x.told.Write = x.asked.Op, x.asked.Write
+	x.told.Op, x.told.To, x.told.Write = x.asked.Op, x.asked.To, x.asked.Write
 }
 
 func (r *run) fail(x *exchange, class record.Class, why string) {

@@ -234,8 +234,28 @@ func All() []Twin {
 		Drill: "certificate-rotation",
 		Claim: "failed", Cause: claim.CertificateExpired, Mesh: true,
 		Variant: "rotation-stopped",
+	}, {
+		Name:  "wrong-weights",
+		About: "another version gets more of the requests than was decided: a step of yesterday's, or a route that was changed by hand",
+		Changes: []string{
+			"the first service with a weight gets five points more of the requests, and the service itself five less",
+		},
+		Drill: "shaping",
+		Claim: "weights", Mesh: true,
+		edit: func(s *system.Service) {
+			s.Traffic = slices.Clone(s.Traffic)
+			for i := range s.Traffic {
+				if s.Traffic[i].Weight > 0 && s.Rest() >= points {
+					s.Traffic[i].Weight += points
+					return
+				}
+			}
+		},
 	}}
 }
+
+// points are five percent.
+const points = system.Percent(5_000_000)
 
 // half is a little more than half of what a node of a ground promises, which is
 // two cores on any machine that has them. The rest of the second half is room
@@ -267,7 +287,7 @@ func (t Twin) Edit(sys *system.System, service string) (*system.System, error) {
 	if t.edit != nil {
 		t.edit(s)
 		if reflect.DeepEqual(*s, sys.Services[i]) {
-			return nil, fmt.Errorf("twin %s: service %s is described with this mistake already", t.Name, service)
+			return nil, fmt.Errorf("twin %s: service %s is described with this mistake already, or in a way that has no room for it", t.Name, service)
 		}
 	}
 	if t.clients != nil {

@@ -24,9 +24,19 @@ const (
 	digest  = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 )
 
-func fleet(t *testing.T) *system.System {
+func fleet(t *testing.T) *system.System { return example(t, "fleet") }
+
+// whole is the example that a twin is a mistake in.
+func whole(t *testing.T, twin Twin) *system.System {
+	if twin.Drill == "shaping" {
+		return example(t, "shaping")
+	}
+	return fleet(t)
+}
+
+func example(t *testing.T, name string) *system.System {
 	t.Helper()
-	const file = "../../examples/fleet/nines.yaml"
+	file := "../../examples/" + name + "/nines.yaml"
 	body, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +51,11 @@ func fleet(t *testing.T) *system.System {
 func render(t *testing.T, sys *system.System, mesh bool) []ground.File {
 	t.Helper()
 	region := string(sys.Regions[0].Name)
-	rendered, err := kubernetes.Render(sys, region, map[string]string{service: sys.Repository(sys.Services[0]) + digest}, kubernetes.Options{Mesh: mesh})
+	images := map[string]string{}
+	for _, s := range sys.Services {
+		images[string(s.Name)] = sys.Repository(s) + digest
+	}
+	rendered, err := kubernetes.Render(sys, region, images, kubernetes.Options{Mesh: mesh})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,12 +76,12 @@ func render(t *testing.T, sys *system.System, mesh bool) []ground.File {
 // become is the manifests of a twin of the fleet.
 func become(t *testing.T, twin Twin) []ground.File {
 	t.Helper()
-	sys := fleet(t)
+	sys := whole(t, twin)
 	edited, err := twin.Edit(sys, service)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(fleet(t), sys); diff != "" {
+	if diff := cmp.Diff(whole(t, twin), sys); diff != "" {
 		t.Errorf("Edit changed the system itself: %s", diff)
 	}
 	files := render(t, edited, twin.Mesh)
@@ -89,12 +103,12 @@ func TestGolden(t *testing.T) {
 		t.Run(twin.Name, func(t *testing.T) {
 			got := map[string]string{}
 			own := map[string]string{}
-			for _, f := range render(t, fleet(t), twin.Mesh) {
+			for _, f := range render(t, whole(t, twin), twin.Mesh) {
 				own[f.Path] = string(f.Body)
-				got[filepath.Base(f.Path)] = "removed\n"
+				got[fileName(f)] = "removed\n"
 			}
 			for _, f := range become(t, twin) {
-				name := filepath.Base(f.Path)
+				name := fileName(f)
 				got[name] = string(f.Body)
 				if own[f.Path] == got[name] {
 					delete(got, name)
@@ -106,6 +120,14 @@ func TestGolden(t *testing.T) {
 			compare(t, filepath.Join("testdata", twin.Name), got)
 		})
 	}
+}
+
+// fileName is told apart from that of another service of the system.
+func fileName(f ground.File) string {
+	if folder := filepath.Base(filepath.Dir(f.Path)); strings.HasPrefix(folder, service+"-") {
+		return folder + "-" + filepath.Base(f.Path)
+	}
+	return filepath.Base(f.Path)
 }
 
 func compare(t *testing.T, dir string, got map[string]string) {
@@ -183,8 +205,8 @@ func TestTwinsAreWhole(t *testing.T) {
 }
 
 func TestSourceOfATwin(t *testing.T) {
-	sys := fleet(t)
 	for _, twin := range All() {
+		sys := whole(t, twin)
 		edited, err := twin.Edit(sys, service)
 		if err != nil {
 			t.Fatal(err)
@@ -210,6 +232,7 @@ func TestEditRefuses(t *testing.T) {
 		"an image":                    {"memory-only", service, func(s *system.System) { s.Services[0].Source = "" }, "is an image"},
 		"another program":             {"no-deadline", service, func(s *system.System) { s.Services[0].Source = "../../fleet/vehicle/api" }, "is built from"},
 		"another repository":          {"no-deadline", service, func(s *system.System) { s.File = filepath.Join(elsewhere, "nines.yaml") }, "in the repository of nines"},
+		"nothing to do wrong":         {"wrong-weights", service, func(*system.System) {}, "no room for it"},
 		"the mistake is made":         {"one-replica", service, func(s *system.System) { s.Services[0].Scale.Replicas = system.Range{Min: 1, Max: 1} }, "already"},
 	} {
 		sys := fleet(t)

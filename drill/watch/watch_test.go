@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -158,7 +159,7 @@ func TestTheFirstEventsTellWhatIs(t *testing.T) {
 	}
 	s, nodes, err := w.Describe(t.Context())
 	want := record.Service{Namespace: "fleet", Name: "vehicle", Address: "198.18.0.1:80", Replicas: 2, Least: 1, Version: "v7"}
-	if err != nil || s != want {
+	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("%+v, %v; want %+v", s, err, want)
 	}
 	if !slices.Equal(nodes, []record.Node{{Name: "westeurope-1-1", Zone: "westeurope-1"}, {Name: "westeurope-2-1", Zone: "westeurope-2"}}) {

@@ -22,7 +22,7 @@ const (
 
 // Open opens the store as the vehicle service does and returns the API over it.
 func Open(ctx context.Context, s *service.Service) (http.Handler, error) {
-	telemetry, err := wiring.Open(ctx, s, connections)
+	telemetry, err := wiring.Open(ctx, s, "telemetry", connections)
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
 // Command vehicle is the connected-vehicle service: it takes batches of VSS
-// signals, keeps them in the PostgreSQL store "telemetry", and answers with a
+// signals, keeps them in a PostgreSQL store, "telemetry" by default, and answers with a
 // vehicle's state, its track, and the vehicles in an area. Start with
 // /openapi.json of a running copy. Copies share nothing but the database; the
 // first to start brings its schema up to date.
@@ -16,6 +16,7 @@ import (
 )
 
 type config struct {
+	Store string `yaml:"store" env:"STORE" default:"telemetry"`
 	// Connections of one copy. The server's max_connections, 100 by default, is
 	// shared by all copies, those of a rollout included.
 	Connections int32   `yaml:"connections" env:"STORE_CONNECTIONS" default:"6" validate:"gte=2,lte=100"`
@@ -30,7 +31,7 @@ func setup(ctx context.Context, s *service.Service) error {
 	if err := s.Config(&cfg); err != nil {
 		return err
 	}
-	telemetry, err := wiring.Open(ctx, s, cfg.Connections)
+	telemetry, err := wiring.Open(ctx, s, cfg.Store, cfg.Connections)
 	if err != nil {
 		return err
 	}

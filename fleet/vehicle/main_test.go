@@ -102,6 +102,18 @@ func TestTwoCopiesServeOneFleet(t *testing.T) {
 	}
 }
 
+// A shadow has a store of its own, and knows nothing of what others keep.
+func TestStoreByName(t *testing.T) {
+	shadow := servicetest.Start(t, map[string]string{"STORES_DIR": server.Folder(t, "shadow"), "STORE": "shadow"}, setup)
+	until(t, shadow.Admin+"/readyz", 200)
+	if status, body := get(t, shadow.URL+"/v1/vehicles/"+car); status != 404 {
+		t.Errorf("it says %d %s", status, body)
+	}
+	if response := post(t, shadow.URL); response.StatusCode != 200 {
+		t.Errorf("a write to it: %d", response.StatusCode)
+	}
+}
+
 // A copy that starts before its database is alive, not ready, and becomes ready
 // by itself; one that loses it stays ready and says 503.
 func TestDatabaseComesLateAndGoes(t *testing.T) {

@@ -41,14 +41,15 @@ func (m mesh) allow(service system.Service) *security.AuthorizationPolicy {
 		ObjectMeta: m.meta(service),
 		Spec:       securityapi.AuthorizationPolicy{Selector: &typeapi.WorkloadSelector{MatchLabels: m.selector(service)}},
 	}
-	callers := m.callers(service)
-	if len(callers) == 0 {
-		return policy
+	if callers := m.callers(service); len(callers) > 0 {
+		policy.Spec.Rules = append(policy.Spec.Rules, &securityapi.Rule{From: callers, To: operations(service, service.Port)})
 	}
-	policy.Spec.Rules = []*securityapi.Rule{{
-		From: callers,
-		To:   operations(service),
-	}}
+	// Proxies of the callers of another service send some of its requests here.
+	for _, other := range m.sharers(service) {
+		if callers := m.callers(other); len(callers) > 0 {
+			policy.Spec.Rules = append(policy.Spec.Rules, &securityapi.Rule{From: callers, To: operations(other, service.Port)})
+		}
+	}
 	return policy
 }
 
@@ -78,8 +79,8 @@ func principal(namespace, account string) string {
 
 // operations are by the port of the pod, not of the Service: a policy is held
 // where the request arrives.
-func operations(service system.Service) []*securityapi.Rule_To {
-	ports := []string{strconv.Itoa(service.Port)}
+func operations(service system.Service, port int) []*securityapi.Rule_To {
+	ports := []string{strconv.Itoa(port)}
 	if len(service.Operations) == 0 {
 		return []*securityapi.Rule_To{{Operation: &securityapi.Operation{Ports: ports}}}
 	}

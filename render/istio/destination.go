@@ -77,8 +77,10 @@ func (m mesh) pool(service system.Service) *networkingapi.ConnectionPoolSettings
 // still connecting does not count as begun, and would else take all the time.
 func (m mesh) connectTimeout(service system.Service) time.Duration {
 	shortest := longestConnect
-	for _, r := range m.routes(service) {
-		shortest = min(shortest, (r.timeout / time.Duration(1+r.retries)).Truncate(time.Millisecond))
+	for _, asked := range append(m.sharers(service), service) {
+		for _, r := range m.routes(asked) {
+			shortest = min(shortest, (r.timeout / time.Duration(1+r.retries)).Truncate(time.Millisecond))
+		}
 	}
 	return shortest
 }

@@ -23,8 +23,8 @@ const dns = "kube-system/kube-dns.kube-system.svc.cluster.local"
 // its proxy know nothing else: its memory and each push shrink with that.
 func (m mesh) sidecar(service system.Service) any {
 	hosts := []string{SystemNamespace + "/*", dns}
-	for _, call := range service.Calls {
-		hosts = append(hosts, "./"+m.host(call))
+	for _, called := range m.reached(service) {
+		hosts = append(hosts, "./"+m.host(called))
 	}
 	for _, store := range service.Stores {
 		hosts = append(hosts, "./"+m.storeHost(store))

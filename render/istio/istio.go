@@ -96,6 +96,9 @@ func (m mesh) add(files *render.Set) {
 		add("sidecar.yaml", m.sidecar(service))
 		add("authorizationpolicy.yaml", m.allow(service))
 		add("destinationrule.yaml", m.destination(service))
+	}
+	for _, service := range m.system.Services {
+		add := func(name string, object any) { files.Add(path.Join(root, string(service.Name), name), object) }
 		add("virtualservice.yaml", m.inside(service))
 		if service.Expose != system.Hidden {
 			add("virtualservice-public.yaml", m.outside(service))

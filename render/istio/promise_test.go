@@ -42,7 +42,13 @@ func describe(random *rand.Rand) string {
 	b.WriteString("name: fleet\nregions: {westeurope: {zones: " + pick("1", "2", "3") + "}}\nstores: {telemetry: {postgres: 15}, state: {postgres: 15}}\n" +
 		pick("", "clients: {timeout: 700ms}", "clients: {attempts: 1, timeout: 10s, deadline: 20s}") + "\nservices:\n")
 	calls := []string{"", "calls: [s0]", "calls: [s1]", "calls: [s0, s1, s2]"}
-	for i := range 1 + random.IntN(4) {
+	n := 1 + random.IntN(4)
+	// Two that get shares, which themselves share nothing and can be asked anything.
+	for _, name := range []string{"next", "shadow"} {
+		fmt.Fprintf(&b, "  %s: {source: ./%s, port: %s, %s}\n", name, name, pick("8080", "9000"), pick("calls: [behind-"+name+"]", "resources: {cpu: 50m}", "expose: public, host: "+name+".fleet.example"))
+		fmt.Fprintf(&b, "  behind-%s: {source: ./behind}\n", name)
+	}
+	for i := range n {
 		fmt.Fprintf(&b, "  s%d:\n    source: ./s%d\n", i, i)
 		for _, line := range []string{
 			pick("", fmt.Sprintf("expose: public\n    host: s%d.fleet.example", i)),
@@ -50,6 +56,7 @@ func describe(random *rand.Rand) string {
 			pick("", "stores: [telemetry]", "stores: [telemetry, state]"),
 			pick("", "port: 9000", "limits: {requests: 7}"),
 			pick("", calls[i]),
+			pick("", "traffic: {next: {weight: 25%}, shadow: {mirror: 5%}}", "traffic: {shadow: {header: {X-Shadow: \"1\"}, mirror: 0.1%}, next: {weight: 100%, header: {X-Next: \"1\", x-ring: a}}}"),
 			pick("", "operations: {'POST /a': {}, 'GET /a': {}, 'POST /a/{b}': {idempotent: true}, 'GET /a/c': {}, 'DELETE /a/{b}/c': {}}"),
 		} {
 			if line != "" {
@@ -106,14 +113,14 @@ func (all objects) problems(sys *system.System) []string {
 		public := service.Expose != system.Hidden
 		promise(len(all.routes[name]) == 1+map[bool]int{true: 1}[public], "%d virtual services", len(all.routes[name]))
 		for _, routes := range all.routes[name] {
-			promise(len(routes.Spec.Http) == len(service.Operations)+1, "%d routes", len(routes.Spec.Http))
+			promise(len(routes.Spec.Http) == (len(service.Operations)+1)*(1+len(headed(service))), "%d routes", len(routes.Spec.Http))
 			for _, r := range routes.Spec.Http {
 				timeout, try := r.Timeout.AsDuration(), r.Retries.GetPerTryTimeout().AsDuration()
 				promise(timeout > 0 && try > 0 && r.Retries.RetryOn != "", "%s leaves a limit to Istio's defaults", r.Name)
 				promise(!public || timeout <= sys.Clients.Timeout, "%s takes longer than clients wait", r.Name)
 				answered := strings.Contains(r.Retries.RetryOn, "gateway-error")
 				promise(!answered || time.Duration(r.Retries.Attempts+1)*try <= timeout, "%s has no time for its tries", r.Name)
-				promise(!answered || len(service.Calls) == 0, "%s is tried again on two hops", r.Name)
+				promise(!answered || !sys.Chained(service), "%s is tried again on two hops", r.Name)
 				promise(!strings.Contains(r.Retries.RetryOn, "5xx"), "%s retries what fails each time", r.Name)
 				promise(all.destinations[name].Spec.TrafficPolicy.ConnectionPool.Tcp.ConnectTimeout.AsDuration() <= timeout/time.Duration(1+r.Retries.Attempts), "%s: connecting takes the time of the tries", r.Name)
 			}
@@ -125,25 +132,7 @@ func (all objects) problems(sys *system.System) []string {
 				promise(r.Timeout.AsDuration() == o.Timeout, "%s may take %s", o.Name, r.Timeout.AsDuration())
 			}
 		}
-		rule := all.policies[name].Spec.Rules
-		callers := map[bool]int{true: 1}[public]
-		for _, other := range sys.Services {
-			callers += map[bool]int{true: 1}[slices.Contains(other.Calls, service.Name)]
-		}
-		promise((len(rule) == 0) == (callers == 0), "%d rules for %d callers", len(rule), callers)
-		if len(rule) == 1 {
-			gateways, services := 0, 0
-			for _, from := range rule[0].From {
-				promise(len(from.Source.Namespaces) == 0 || slices.Equal(from.Source.Namespaces, []string{istio.IngressNamespace}), "a whole namespace gets in: %v", from.Source.Namespaces)
-				gateways += len(from.Source.Namespaces)
-				services += len(from.Source.Principals)
-			}
-			promise(gateways+services == callers && (gateways == 1) == public, "others than the callers get in")
-			for _, to := range rule[0].To {
-				promise(slices.Equal(to.Operation.Ports, []string{fmt.Sprint(service.Port)}), "ports %v", to.Operation.Ports)
-				promise((len(to.Operation.Paths) == 0) == (len(service.Operations) == 0), "paths %v", to.Operation.Paths)
-			}
-		}
+		found = append(found, all.admission(sys, service)...)
 		outliers := all.destinations[name].Spec.TrafficPolicy.OutlierDetection
 		replicas, zones := service.Scale.Replicas, sys.Regions[0].Zones
 		for n := replicas.Min; n <= replicas.Max; n++ {
@@ -156,9 +145,75 @@ func (all objects) problems(sys *system.System) []string {
 		promise(limits.Http.Http2MaxRequests == int32(service.Limits.Requests) && own.Http.Http2MaxRequests >= system.RouteRequests && own.Tcp.MaxConnections >= own.Http.Http2MaxRequests, "its own proxy refuses what callers may send")
 		promise(own.Http.H2UpgradePolicy == 0, "its own proxy speaks HTTP/2 to it")
 		hosts := all.sidecars[name].Spec.Egress[0].Hosts
-		promise(len(hosts) == 2+len(service.Calls)+len(service.Stores), "reaches %v", hosts)
+		reached := map[system.Name]bool{}
+		for _, call := range service.Calls {
+			called, _ := sys.Service(string(call))
+			reached[call] = true
+			for _, share := range called.Traffic {
+				reached[share.Name] = true
+			}
+		}
+		promise(len(hosts) == 2+len(reached)+len(service.Stores), "reaches %v", hosts)
+		for other := range reached {
+			promise(slices.Contains(hosts, "./"+string(other)+".fleet.svc.cluster.local"), "does not reach %s", other)
+		}
 	}
 	return found
+}
+
+// admission is who gets in by one rule for each that the requests are meant
+// for: the service itself, and those that share their traffic with it.
+func (all objects) admission(sys *system.System, service system.Service) (found []string) {
+	promise := func(holds bool, format string, args ...any) {
+		if !holds {
+			found = append(found, string(service.Name)+": "+fmt.Sprintf(format, args...))
+		}
+	}
+	rules := all.policies[string(service.Name)].Spec.Rules
+	meantFor := []system.Service{service}
+	for _, other := range sys.Services {
+		if slices.ContainsFunc(other.Traffic, func(s system.Share) bool { return s.Name == service.Name }) {
+			meantFor = append(meantFor, other)
+		}
+	}
+	for _, meant := range meantFor {
+		public := meant.Expose != system.Hidden
+		callers := map[bool]int{true: 1}[public]
+		for _, other := range sys.Services {
+			callers += map[bool]int{true: 1}[slices.Contains(other.Calls, meant.Name)]
+		}
+		if callers == 0 {
+			continue
+		}
+		if len(rules) == 0 {
+			promise(false, "nobody who asks for %s gets in", meant.Name)
+			return found
+		}
+		rule := rules[0]
+		rules = rules[1:]
+		gateways, services := 0, 0
+		for _, from := range rule.From {
+			promise(len(from.Source.Namespaces) == 0 || slices.Equal(from.Source.Namespaces, []string{istio.IngressNamespace}), "a whole namespace gets in: %v", from.Source.Namespaces)
+			gateways += len(from.Source.Namespaces)
+			services += len(from.Source.Principals)
+		}
+		promise(gateways+services == callers && (gateways == 1) == public, "others than the callers of %s get in", meant.Name)
+		for _, to := range rule.To {
+			promise(slices.Equal(to.Operation.Ports, []string{fmt.Sprint(service.Port)}), "ports %v", to.Operation.Ports)
+			promise((len(to.Operation.Paths) == 0) == (len(meant.Operations) == 0), "paths %v", to.Operation.Paths)
+		}
+	}
+	promise(len(rules) == 0, "%d rules more than callers", len(rules))
+	return found
+}
+
+func headed(service system.Service) (list []system.Share) {
+	for _, share := range service.Traffic {
+		if len(share.Header) > 0 {
+			list = append(list, share)
+		}
+	}
+	return list
 }
 
 // routeOf is the first route that matches an operation's example.
@@ -169,6 +224,9 @@ func routeOf(routes *networking.VirtualService, o system.Operation) *networkinga
 			return r
 		}
 		m := r.Match[0]
+		if len(m.Headers) > 0 {
+			continue
+		}
 		uri := m.Uri.GetExact() == sample
 		if expression := m.Uri.GetRegex(); expression != "" {
 			uri = regexp.MustCompile("^(" + expression + ")$").MatchString(sample)

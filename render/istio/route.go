@@ -65,7 +65,7 @@ func (m mesh) routes(service system.Service) []route {
 			timeout: o.Timeout, perTry: o.Timeout, retries: unsentRetries, retryOn: unsent,
 		}
 		switch {
-		case o.Idempotent && len(service.Calls) > 0:
+		case o.Idempotent && m.system.Chained(service):
 			r.retryOn = broken
 		case o.Idempotent && o.Attempts > 1:
 			r.perTry, r.retries, r.retryOn = o.PerTry(), o.Attempts-1, failed
@@ -120,26 +120,35 @@ func match(o system.OperationName) *networkingapi.HTTPMatchRequest {
 func (m mesh) http(service system.Service) []*networkingapi.HTTPRoute {
 	var list []*networkingapi.HTTPRoute
 	for _, r := range m.routes(service) {
-		list = append(list, &networkingapi.HTTPRoute{
-			Name:  r.name,
-			Match: r.match,
-			Route: []*networkingapi.HTTPRouteDestination{{Destination: &networkingapi.Destination{
-				Host: m.host(service.Name),
-				Port: &networkingapi.PortSelector{Number: servicePort},
-			}}},
-			Timeout: durationpb.New(r.timeout),
-			Retries: &networkingapi.HTTPRetry{
-				Attempts:      int32(r.retries),
-				PerTryTimeout: durationpb.New(r.perTry),
-				RetryOn:       r.retryOn,
-				Backoff:       durationpb.New(retryPause),
-				// Else a zone whose only replica is gone would be tried in vain
-				// until that replica has been taken out.
-				RetryRemoteLocalities: wrapperspb.Bool(true),
-			},
-		})
+		for _, share := range service.Traffic {
+			if len(share.Header) > 0 {
+				list = append(list, m.byHeader(r, share).written(m.to(share.Name, 0)))
+			}
+		}
+		route := r.written(m.destinations(service)...)
+		route.Mirrors = m.mirrors(service)
+		list = append(list, route)
 	}
 	return list
+}
+
+// written is the route as the mesh reads it.
+func (r route) written(to ...*networkingapi.HTTPRouteDestination) *networkingapi.HTTPRoute {
+	return &networkingapi.HTTPRoute{
+		Name:    r.name,
+		Match:   r.match,
+		Route:   to,
+		Timeout: durationpb.New(r.timeout),
+		Retries: &networkingapi.HTTPRetry{
+			Attempts:      int32(r.retries),
+			PerTryTimeout: durationpb.New(r.perTry),
+			RetryOn:       r.retryOn,
+			Backoff:       durationpb.New(retryPause),
+			// Else a zone whose only replica is gone would be tried in vain
+			// until that replica has been taken out.
+			RetryRemoteLocalities: wrapperspb.Bool(true),
+		},
+	}
 }
 
 // inside is how services reach a service. It is apart from outside because one

@@ -29,11 +29,11 @@ const (
 	migrationTimeout = 10 * time.Minute
 )
 
-// Open opens the store "telemetry" with at most so many connections, brings its
-// schema up to date in the background, and closes it when the service stops. The
-// service is not ready before the schema is.
-func Open(ctx context.Context, s *service.Service, connections int32) (*store.Store, error) {
-	telemetry, err := store.Open(ctx, s.Store("telemetry").Access, connections)
+// Open opens a store with at most so many connections, brings its schema up to
+// date in the background, and closes it when the service stops. The service is not
+// ready before the schema is.
+func Open(ctx context.Context, s *service.Service, name string, connections int32) (*store.Store, error) {
+	telemetry, err := store.Open(ctx, s.Store(name).Access, connections)
 	if err != nil {
 		return nil, err
 	}
