@@ -21,6 +21,7 @@ const (
 	copiesCounted = time.Minute // in which all is as it should be
 	copiesSlow    = 20 * time.Second
 	copiesGone    = 20 * time.Second
+	copiesReady   = 2 * time.Minute // what is waited for them before anything is sent
 )
 
 // shaping breaks nothing of what clients get answers from. It counts copies for a
@@ -38,6 +39,8 @@ func shaping(ctx context.Context, sc *scene) (*Injection, error) {
 		others = append(others, other)
 	}
 	i := &Injection{before: func(ctx context.Context, _ func(record.Event)) error {
+		ctx, cancel := context.WithTimeout(ctx, copiesReady)
+		defer cancel()
 		for _, other := range others {
 			if err := other.settled(ctx); err != nil {
 				return err
