@@ -217,7 +217,7 @@ func (r *run) compose(conn *connection, x *exchange) {
 	header.SetHost(r.Host)
 	header.SetUserAgent("nines")
 	header.Set("X-Request-Id", x.told.ID)
-	if parent := record.TraceParent(x.told.ID); parent != "" {
+	if parent := record.TraceParent(x.told.ID, x.told.Sampled); parent != "" {
 		header.Set("Traceparent", parent) // a gateway gives a request an ID of its own
 	}
 	if r.Retry.Attempts > 1 && asked.Idempotent && asked.Write != nil {
