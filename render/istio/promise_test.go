@@ -40,7 +40,7 @@ func describe(random *rand.Rand) string {
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	var b strings.Builder
 	b.WriteString("name: fleet\nregions: {westeurope: {zones: " + pick("1", "2", "3") + "}}\nstores: {telemetry: {postgres: 15}, state: {postgres: 15}}\n" +
-		pick("", "clients: {timeout: 700ms}", "clients: {attempts: 1, timeout: 10s, deadline: 20s}") + "\nservices:\n")
+		pick("", "traces: {sample: 1%}\n") + pick("", "clients: {timeout: 700ms}", "clients: {attempts: 1, timeout: 10s, deadline: 20s}") + "\nservices:\n")
 	calls := []string{"", "calls: [s0]", "calls: [s1]", "calls: [s0, s1, s2]"}
 	for i := range 1 + random.IntN(4) {
 		fmt.Fprintf(&b, "  s%d:\n    source: ./s%d\n", i, i)
@@ -153,7 +153,8 @@ func (all objects) problems(sys *system.System) []string {
 			promise(n == 1 || zones == 1 || most >= (n+zones-1)/zones, "a zone of %d replicas in %d zones cannot be taken out", n, zones)
 		}
 		hosts := all.sidecars[name].Spec.Egress[0].Hosts
-		promise(len(hosts) == 2+len(service.Calls)+len(service.Stores), "reaches %v", hosts)
+		traces := map[bool]int{true: 1}[sys.Traces.On()]
+		promise(len(hosts) == 2+traces+len(service.Calls)+len(service.Stores), "reaches %v", hosts)
 	}
 	return found
 }
