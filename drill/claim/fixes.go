@@ -34,6 +34,8 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add("", "a mesh with outlier detection, of few enough errors in a row"+noField, "what asks the pod does not find out that it is unwell: "+c.Got)
 		case "meshed":
 			f.add("", "an injector that fails closed, so that a pod without a sidecar is not made at all"+noField, c.Got)
+		case "traced":
+			f.add("", "hand the context of a request on to all that is done for it, and propagate W3C's from hop to hop"+noField+"; a change of the service", c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

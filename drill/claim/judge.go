@@ -95,6 +95,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // nothing that is slow or late makes a store forget
 	case "meshed":
 		return true // it is about what was made
+	case "traced":
+		return true // it is about what belongs together, and what was late is spared
 	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:
@@ -113,7 +115,7 @@ func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
 	count, what := func(a Attribution) int { return a.Count }, "failed or slow"
 	switch c.Name {
-	case "writes", "fresh":
+	case "writes", "fresh", "traced":
 		return s
 	case "availability", "failed":
 		count, what = func(a Attribution) int { return a.Failed }, "failed"
