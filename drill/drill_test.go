@@ -58,6 +58,7 @@ func TestPromise(t *testing.T) {
 		{"gateway-loss", func(p record.Promise) bool { return p.Availability == 0.999 && p.Restored }},
 		{"istiod-loss", func(p record.Promise) bool { return *p.Failed == 0 && !p.Meshed }},
 		{"injector-loss", func(p record.Promise) bool { return *p.Failed == 0 && p.Meshed && p.Capacity == 2 }},
+		{"tracing", func(p record.Promise) bool { return p.Traced == 0.99 && p.Availability == 0.999 && p.Failed == nil }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

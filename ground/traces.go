@@ -6,11 +6,17 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/nines-ha/nines/ground/world"
+	"github.com/nines-ha/nines/ground/collector"
 )
 
 // Traces are spans that the pods of a region exported, numbered from 1.
-type Traces = world.Traces
+type Traces = collector.Batch
+
+// A Span is what is kept of one.
+type Span = collector.Span
+
+// ServerSpan is the kind of a span of who is asked.
+const ServerSpan = collector.Server
 
 // Traces gives the spans that a region's collector was sent after number n, the
 // oldest first, a few thousand at once: ask again after the last until there are

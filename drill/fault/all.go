@@ -138,6 +138,13 @@ func All() []Fault {
 				"stands for a release while nobody gives sidecars: new pods must wait, or start outside the mesh",
 			},
 		},
+		{
+			Name: "tracing", Ground: true, mesh: true, traces: true, prepare: tracing,
+			About: [2]string{
+				"breaks nothing, and has every request ask to be traced",
+				"stands for the day on which somebody needs a trace: it must be whole, from the gateway to the database",
+			},
+		},
 	}
 }
 

@@ -26,6 +26,7 @@ type Site struct {
 	Service   string   // its Deployment and Service have this name
 	Stores    []string // managed databases, of a ground
 	Mesh      bool     // the service is in a service mesh, and its way in is the mesh's gateway
+	Traces    bool     // the service, and what proxies it has, export traces to the ground
 	Seed      uint64   // chooses the victims
 }
 
@@ -46,6 +47,7 @@ type Fault struct {
 	nodes, zones int // that there must be
 	store        bool
 	mesh         bool
+	traces       bool
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 

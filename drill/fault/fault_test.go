@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency gateway-loss istiod-loss injector-loss")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency gateway-loss istiod-loss injector-loss tracing")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}
@@ -74,6 +74,7 @@ func TestAvailable(t *testing.T) {
 		{"apiserver-loss", objects(3), "apiserver-loss needs a proving ground"},
 		{"gray-pod", objects(3), "gray-pod needs a proving ground"},
 		{"gateway-loss", objects(3), "gateway-loss needs a mesh, and web is in none"},
+		{"tracing", objects(3), "tracing needs a proving ground"},
 	} {
 		s, kube := site(1, test.objects...)
 		f, err := Find(test.fault)
@@ -94,6 +95,10 @@ func TestAvailable(t *testing.T) {
 	s.Ground = &ground.Client{}
 	if f, _ := Find("database-stall"); f.Available(s) == nil || !strings.Contains(f.Available(s).Error(), "needs a managed database") {
 		t.Errorf("a site without stores: %v", f.Available(s))
+	}
+	s.Mesh = true
+	if f, _ := Find("tracing"); f.Available(s) == nil || !strings.Contains(f.Available(s).Error(), "has none (traces: {sample: 1%})") {
+		t.Errorf("a site without traces: %v", f.Available(s))
 	}
 }
 

@@ -45,6 +45,9 @@ func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 	if f.mesh && !s.Mesh {
 		return nil, &ImpossibleError{fmt.Sprintf("%s needs a mesh, and %s is in none", f.Name, s.Service)}
 	}
+	if f.traces && !s.Traces {
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs traces, and the description of %s has none (traces: {sample: 1%%})", f.Name, s.Namespace)}
+	}
 	sum := fnv.New64a()
 	sum.Write([]byte(f.Name))
 	sc := &scene{site: s, dice: rand.New(rand.NewPCG(s.Seed, sum.Sum64()))}

@@ -55,9 +55,7 @@ func (r *region) collectorPart() part.Part {
 	}
 }
 
-// Traces are spans that a region's collector was sent.
-type Traces = collector.Batch
-
+// answerTraces tells spans that a region's collector was sent.
 func (w *World) answerTraces(rw http.ResponseWriter, req *http.Request) {
 	r, err := w.region(req.PathValue("region"))
 	if err != nil {
