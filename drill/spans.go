@@ -111,7 +111,7 @@ func (s *spans) finish(ctx context.Context, patience time.Duration) string {
 		if s.read(ctx) {
 			quiet = time.Now()
 		}
-		if now := time.Now(); now.Sub(quiet) >= exported || now.After(end) || pause(ctx, readEvery) != nil {
+		if now := time.Now(); now.Sub(quiet) >= exported || !now.Before(end) || pause(ctx, readEvery) != nil {
 			return s.missing()
 		}
 	}
