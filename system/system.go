@@ -54,7 +54,7 @@ type Store struct {
 
 // Traces are what is traced. A sample of 0 is no traces at all.
 type Traces struct {
-	Sample Percent `yaml:"sample" jsonschema:"required" example:"sample: 1%" jsonschema_description:"Share of the requests that are traced; what comes with a W3C trace context is traced if that says so."`
+	Sample Percent `yaml:"sample" jsonschema:"required" example:"sample: 1%" jsonschema_description:"Share of the requests that are traced, unless they come with a W3C trace context that says no."`
 }
 
 // On says whether anything is traced.

@@ -46,6 +46,9 @@ func TestSampleAsksToBeTraced(t *testing.T) {
 			if want := record.TraceParent(id, sampled[id]); r.Header.Get("Traceparent") != want || !strings.HasPrefix(id, Label(c.Seed)) {
 				t.Errorf("%s: traceparent %q, want %q", id, r.Header.Get("Traceparent"), want)
 			}
+			if want := map[bool]string{true: id}[sampled[id]]; r.Header.Get("X-Client-Trace-Id") != want {
+				t.Errorf("%s asks Envoy with %q, want %q", id, r.Header.Get("X-Client-Trace-Id"), want)
+			}
 		}
 	})
 }

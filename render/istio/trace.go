@@ -27,8 +27,7 @@ const (
 )
 
 // traceProvider has proxies export to the collector. They understand W3C's trace
-// context and no other: one that comes with a request, and what it says of sampling,
-// is kept.
+// context and no other, and hand it on: no trace is kept whose parent is not.
 func traceProvider() *meshapi.MeshConfig_ExtensionProvider {
 	return &meshapi.MeshConfig_ExtensionProvider{
 		Name: traceBackend,
@@ -40,8 +39,8 @@ func traceProvider() *meshapi.MeshConfig_ExtensionProvider {
 	}
 }
 
-// tracing begins traces at the gateway. Behind it each request has a context, and
-// sidecars do what that says.
+// tracing has the gateway decide. Its decision goes on with the context and with the
+// request's id, and sidecars do as both say.
 func (m mesh) tracing() []*telemetryapi.Tracing {
 	if !m.system.Traces.On() {
 		return nil
