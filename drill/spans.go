@@ -86,16 +86,16 @@ func (s *spans) ask(ctx context.Context, after uint64) (ground.Traces, error) {
 }
 
 // read takes all there are now, and says whether there were any.
-func (s *spans) read(ctx context.Context) (any bool) {
+func (s *spans) read(ctx context.Context) (came bool) {
 	for {
 		batch, err := s.ask(ctx, s.last)
 		if ctx.Err() != nil {
-			return any // what is left is read in the end
+			return came // what is left is read in the end
 		}
 		if s.trouble = err; err != nil || batch.Last == s.last {
-			return any
+			return came
 		}
-		any = true
+		came = true
 		s.last = batch.Last
 		s.lost += batch.Lost
 		for i := range batch.Spans {
