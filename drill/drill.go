@@ -85,6 +85,7 @@ func All() []Drill {
 			p.Failed, p.Refused = new(int), fault.IdentityProbes
 		}},
 		"shaping": {Window: 230 * time.Second, promise: shaped, steer: steered},
+		"tracing": {Window: 30 * time.Second, promise: func(p *record.Promise, _ record.Service) { p.Traced = traced }},
 	}
 	var all []Drill
 	for _, f := range fault.All() {
@@ -101,6 +102,9 @@ func orderly(p *record.Promise) {
 
 // ejected is how long a pod that is unwell may go on being asked.
 const ejected = 5 * time.Second
+
+// traced is how many of the requests that ask for it have one whole trace.
+const traced = 0.99
 
 // unwell is of one pod that serves badly while Kubernetes believes it to be well.
 func unwell(p *record.Promise, _ record.Service) { p.Ejected = ejected }

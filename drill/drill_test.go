@@ -67,6 +67,7 @@ func TestPromise(t *testing.T) {
 		{"plaintext-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.PlaintextProbes }},
 		{"identity-probe", func(p record.Promise) bool { return *p.Failed == 0 && p.Refused == fault.IdentityProbes }},
 		{"shaping", func(p record.Promise) bool { return *p.Failed == 0 && p.Shared != nil }},
+		{"tracing", func(p record.Promise) bool { return p.Traced == 0.99 && p.Availability == 0.999 && p.Failed == nil }},
 		{"database-stall", func(p record.Promise) bool {
 			return p.Availability == 0 && p.P99 == 0 && p.Answer == answer && p.Writes
 		}},

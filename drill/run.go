@@ -37,6 +37,7 @@ type Plan struct {
 	Clients  int
 	Deadline time.Duration // of a request with all its attempts
 	Retry    load.Retry
+	Sample   float64 // share of the requests that ask to be traced; all do where traces are promised
 	Dial     func(ctx context.Context, client int) (net.Conn, error)
 
 	// ReadBack tells all that is stored of what was sent. Without it no verdict
@@ -169,15 +170,22 @@ func (r *run) describe(ctx context.Context, started time.Time) (*record.Header, 
 		Version: record.Version, Program: r.Program, Drill: r.Drill.Name, Twin: r.Twin, About: r.Drill.About[0],
 		Touches: r.injection.Touches, System: r.System, Region: r.Site.Region, Local: r.Site.Ground != nil, Mesh: r.Site.Mesh,
 		Started: started, Seed: r.Site.Seed, Service: service, Gateway: r.watch.DescribeGateway(), Nodes: nodes, Stores: r.Site.Stores, Clocks: r.Clocks,
-		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source, Steered: steered},
+		Load:   record.Load{Rate: r.Rate, Steps: r.Steps, Arrivals: string(r.Arrivals), Clients: r.Clients, Deadline: r.Deadline, Retry: r.Retry.Told(), Mix: r.Mix, Source: r.Source, Steered: steered, Sample: r.sample(promise)},
 		Window: record.Window{Length: r.Drill.Window}, Promise: promise,
 	}, nil
+}
+
+func (p *Plan) sample(promise record.Promise) float64 {
+	if promise.Traced > 0 {
+		return 1
+	}
+	return p.Sample
 }
 
 // carryOut is the part in which something is broken. Whatever happens in it, the
 // heals are carried out and the record is closed.
 func (r *run) carryOut(ctx context.Context) error {
-	logs := r.readLogs(ctx)
+	logs, traces := r.readLogs(ctx), r.followSpans(ctx)
 	interrupted := r.script(ctx)
 	after := context.WithoutCancel(ctx)
 	var end record.End
@@ -193,6 +201,7 @@ func (r *run) carryOut(ctx context.Context) error {
 		end.Unsteady = append(end.Unsteady, r.watch.Unsteady()...)
 	}
 	end.Unread = logs(after)
+	end.Untraced = traces(after)
 	r.watch.Stop() // nothing may be told after the end
 	end.At = r.view.now()
 	r.tell(record.Line{End: &end})
@@ -276,6 +285,7 @@ func (r *run) send(ctx context.Context) error {
 		Host: r.Address, Dial: r.Dial, Clients: r.Clients,
 		Schedule: r.schedule(),
 		Deadline: r.Deadline, Connect: connectTimeout, Retry: r.Retry, Traffic: traffic, Seed: r.Site.Seed, Started: r.header.Started,
+		Sample: r.header.Load.Sample,
 		Tell: func(request *record.Request) {
 			r.view.request(request)
 			r.flows.request(request, r.header.Promise.Slow, r.Gateway != nil)

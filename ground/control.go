@@ -34,6 +34,9 @@ func (o *Owner) Status(ctx context.Context) Status {
 	if inner, err := (&Client{socket: o.home.world("").ControlSocket()}).world(ctx); err == nil {
 		s.Status = inner
 	}
+	for _, r := range s.Regions {
+		s.Modelled = append(s.Modelled, r.Name+": a receiver that keeps the newest spans stands for an OpenTelemetry Collector; it takes OTLP over HTTP, without TLS")
+	}
 	for _, st := range s.Stores {
 		s.Modelled = append(s.Modelled, st.Name+": "+st.Note)
 	}

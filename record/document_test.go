@@ -64,7 +64,7 @@ func TestDocumentedNames(t *testing.T) {
 	}
 	names := []string{
 		Warm, Steady, Inject, Injected, Heal, Healed, Restored, ReadBack,
-		Pod, Endpoint, NodeKind, Machine, Zone, Backend, Part, Fault, GatewayKind, AtGateway, Inbound, Outbound,
+		Pod, Endpoint, NodeKind, Machine, Zone, Backend, Part, Fault, GatewayKind, AtGateway, Inbound, Outbound, AtService, AtStore,
 	}
 	for _, c := range []Class{ConnectTimeout, ConnectRefused, ConnectFailed, Reset, Closed, Timeout, Malformed, WrongAnswer, NotSent} {
 		names = append(names, string(c))

@@ -22,6 +22,7 @@ type body struct {
 	Events   []Event
 	Flows    []Flow
 	Hops     []Hop
+	Spans    []Span
 	Seconds  []Second
 	Stored   []Stored
 	End      End
@@ -43,13 +44,13 @@ func (b *body) record() *Record {
 			Version: Version, Drill: b.Drill, Started: time.UnixMicro(b.Started % 1e16).UTC(), Seed: b.Seed,
 			Service: b.Service, Gateway: b.Gateway, Nodes: b.Nodes, Load: b.Load, Promise: b.Promise, Clocks: b.Clocks,
 		},
-		Phases: b.Phases, Requests: b.Requests, Events: b.Events, Flows: b.Flows, Hops: b.Hops, Seconds: b.Seconds, Stored: b.Stored, End: &b.End,
+		Phases: b.Phases, Requests: b.Requests, Events: b.Events, Flows: b.Flows, Hops: b.Hops, Spans: b.Spans, Seconds: b.Seconds, Stored: b.Stored, End: &b.End,
 	}
 }
 
 // lines are those of the body; kinds are mixed, but each keeps its own order.
 func (b *body) lines() []Line {
-	var queues [7][]Line
+	var queues [8][]Line
 	for i := range b.Phases {
 		queues[0] = append(queues[0], Line{Phase: &b.Phases[i]})
 	}
@@ -70,6 +71,9 @@ func (b *body) lines() []Line {
 	}
 	for i := range b.Hops {
 		queues[6] = append(queues[6], Line{Hop: &b.Hops[i]})
+	}
+	for i := range b.Spans {
+		queues[7] = append(queues[7], Line{Span: &b.Spans[i]})
 	}
 	dice := rand.New(rand.NewPCG(b.Mixed, 1))
 	all := []Line{{Header: b.record().Header}}
@@ -178,6 +182,10 @@ func TestBounds(t *testing.T) {
 	if err := many.line([]byte(`{"hop":{"id":"x"}}`)); err == nil {
 		t.Error("more hops than allowed were read")
 	}
+	many = parser{record: &Record{Spans: make([]Span, MaxSpans)}, n: 1}
+	if err := many.line([]byte(`{"span":{"id":"x"}}`)); err == nil {
+		t.Error("more spans than allowed were read")
+	}
 	w, err := Create(filepath.Join(t.TempDir(), "r"))
 	if err != nil {
 		t.Fatal(err)
@@ -190,6 +198,10 @@ func TestBounds(t *testing.T) {
 	w.hops = MaxHops
 	if err := w.Write(Line{Hop: &Hop{}}); err == nil {
 		t.Error("more hops than can be read were written")
+	}
+	w.spans = MaxSpans
+	if err := w.Write(Line{Span: &Span{}}); err == nil {
+		t.Error("more spans than can be read were written")
 	}
 	if err := w.Write(Line{Phase: &Phase{Text: string(bytes.Repeat([]byte{'x'}, MaxLine))}}); err == nil {
 		t.Error("a longer line than can be read was written")

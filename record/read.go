@@ -21,6 +21,7 @@ type Record struct {
 	Events   []Event   // by At
 	Flows    []Flow
 	Hops     []Hop
+	Spans    []Span
 	Seconds  []Second
 	Stored   []Stored
 	End      *End // nil: the drill was interrupted
@@ -174,6 +175,11 @@ func (p *parser) add(line *Line) error {
 			return p.fault("is one hop too many: at most %d are read", MaxHops)
 		}
 		r.Hops = append(r.Hops, *line.Hop)
+	case line.Span != nil:
+		if len(r.Spans) == MaxSpans {
+			return p.fault("is one span too many: at most %d are read", MaxSpans)
+		}
+		r.Spans = append(r.Spans, *line.Span)
 	case line.Second != nil:
 		r.Seconds = append(r.Seconds, *line.Second)
 	case line.Stored != nil:

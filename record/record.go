@@ -22,6 +22,7 @@ type Line struct {
 	Event   *Event   `json:"event,omitempty"`
 	Flow    *Flow    `json:"flow,omitempty"`
 	Hop     *Hop     `json:"hop,omitempty"`
+	Span    *Span    `json:"span,omitempty"`
 	Second  *Second  `json:"second,omitempty"`
 	Stored  *Stored  `json:"stored,omitempty"`
 	End     *End     `json:"end,omitempty"`
@@ -94,6 +95,8 @@ type Load struct {
 	// Steered is the share of the requests that carry the headers of a service,
 	// by its name.
 	Steered map[string]float64 `json:"steered,omitempty"`
+	// Sample is the share of the requests that ask to be traced.
+	Sample float64 `json:"sample,omitempty"`
 }
 
 // Retry is what clients do about an attempt that failed. Only what may be repeated
@@ -147,6 +150,7 @@ type Promise struct {
 	Rotated      int           `json:"rotated,omitempty"`  // each proxy shows so many certificates at least in the window, none expired, and another root in the end
 	Refused      int           `json:"refused,omitempty"`  // so many probes, all refused, and each shown by the proxy that refused it
 	Shared       *Shared       `json:"shared,omitempty"`   // each service gets the share that is described
+	Traced       float64       `json:"traced,omitempty"`   // share of the requests that ask for it which have one whole trace
 
 	// Of the part of the window in which more is asked than can be served.
 	Serves   float64       `json:"serves,omitempty"`   // requests a second that all replicas together can
@@ -205,6 +209,7 @@ type Request struct {
 	In        int           `json:"in"`                // bytes received
 	Retries   int           `json:"retries,omitempty"` // attempts before this one
 	Again     bool          `json:"again,omitempty"`   // another attempt followed
+	Sampled   bool          `json:"sampled,omitempty"` // it asked to be traced
 	Pod       string        `json:"pod,omitempty"`     // who answered
 	Node      string        `json:"node,omitempty"`
 	Zone      string        `json:"zone,omitempty"`
@@ -381,6 +386,27 @@ type Hop struct {
 	Trace       string        `json:"trace,omitempty"`
 }
 
+// Where a Span is from, besides the proxies of a Hop.
+const (
+	AtService = "service" // the program itself
+	AtStore   = "store"   // the program again, waiting for a store
+)
+
+// A Span is a part of the trace of a request that asked for one, as it was exported.
+// The parent of the outermost one is the span that the client began: see TraceOf.
+type Span struct {
+	ID      string        `json:"id"`               // as in Request.ID
+	Span    string        `json:"span"`             // its own id in the trace
+	Parent  string        `json:"parent,omitempty"` // that of the span it is within
+	Place   string        `json:"place"`            // gateway, inbound, outbound, service, store
+	Name    string        `json:"name"`
+	Service string        `json:"service,omitempty"` // as who exported it calls itself
+	Pod     string        `json:"pod,omitempty"`
+	At      time.Duration `json:"at"` // when it began, by the clock of the node
+	Length  time.Duration `json:"length"`
+	Failed  bool          `json:"failed,omitempty"`
+}
+
 // A Second is what the generator saw of itself and of the machine in the second
 // that began At.
 type Second struct {
@@ -401,5 +427,6 @@ type End struct {
 	Interrupted string        `json:"interrupted,omitempty"` // why, if the drill did not run to its end
 	Unsteady    []string      `json:"unsteady,omitempty"`    // what was not in order afterwards
 	Unread      []string      `json:"unread,omitempty"`      // hops that are missing: logs that could not be read, lines that were dropped
+	Untraced    string        `json:"untraced,omitempty"`    // why spans may be missing that were exported
 	ReadBack    bool          `json:"readBack"`              // every Stored is told
 }

@@ -28,6 +28,7 @@ func lines() []Line {
 		{Event: &Event{At: 5, Kind: Backend, Name: "n", State: "down"}},
 		{Flow: &Flow{Conn: "100.65.0.1:1", Node: "n"}},
 		{Hop: &Hop{ID: "b", At: 3, Length: 5, Proxy: AtGateway, Pod: "g", Status: 503, Flags: []string{"UF", "URX"}, Upstream: "10.0.0.1:8080", Attempts: 3}},
+		{Span: &Span{ID: "b", Span: "00f067aa0ba902b7", Parent: "53995c3f42cd8ad8", Place: AtGateway, Name: "write", At: 3, Length: 5, Failed: true}},
 		{Second: &Second{At: 4, Scheduled: 2, CPU: 0.5}},
 		{Stored: &Stored{Entity: "v", Version: 7, Sum: "s", Copies: 1}},
 		{End: &End{At: 10, ReadBack: true}},
@@ -74,8 +75,8 @@ func TestRoundTrip(t *testing.T) {
 	rec := read(t, name)
 	want := &Record{
 		Header: all[0].Header, Phases: []Phase{*all[1].Phase}, Requests: []Request{*all[2].Request, *all[3].Request},
-		Events: []Event{*all[4].Event, *all[5].Event}, Flows: []Flow{*all[6].Flow}, Hops: []Hop{*all[7].Hop}, Seconds: []Second{*all[8].Second},
-		Stored: []Stored{*all[9].Stored}, End: all[10].End,
+		Events: []Event{*all[4].Event, *all[5].Event}, Flows: []Flow{*all[6].Flow}, Hops: []Hop{*all[7].Hop}, Spans: []Span{*all[8].Span}, Seconds: []Second{*all[9].Second},
+		Stored: []Stored{*all[10].Stored}, End: all[11].End,
 	}
 	if !reflect.DeepEqual(rec, want) {
 		t.Errorf("read %+v, want %+v", rec, want)

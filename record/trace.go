@@ -12,9 +12,9 @@ import (
 
 var traceParent = regexp.MustCompile(`^00-([0-9a-f]{8})([0-9a-f]{16})([0-9a-f]{8})-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
-// TraceParent is the header traceparent of a request, not sampled; "" if its ID is
-// not of the form that drills give.
-func TraceParent(id string) string {
+// TraceParent is the header traceparent of a request, which asks for its trace to be
+// kept if it is sampled; "" if its ID is not of the form that drills give.
+func TraceParent(id string, sampled bool) string {
 	if len(id) < 25 || id[8] != '-' || !hexadecimal(id[:8]) || !hexadecimal(id[9:25]) {
 		return ""
 	}
@@ -30,9 +30,26 @@ func TraceParent(id string) string {
 	for shift := 28; shift >= 0; shift -= 4 {
 		text = append(text, "0123456789abcdef"[attempt>>shift&15])
 	}
-	text = append(append(append(append(text, '-'), id[:8]...), id[17:25]...), "-00"...)
+	flags := "-00"
+	if sampled {
+		flags = "-01"
+	}
+	text = append(append(append(append(text, '-'), id[:8]...), id[17:25]...), flags...)
 	return string(text)
 }
+
+// TraceOf is the trace that a request began, and the span in it that is the
+// client's own; "" for both if its ID is not of the form that drills give.
+func TraceOf(id string) (trace, span string) {
+	parent := TraceParent(id, false)
+	if parent == "" {
+		return "", ""
+	}
+	return parent[3:35], parent[36:52]
+}
+
+// RequestOfTrace is the ID of the request that began a trace; "" if it is no drill's.
+func RequestOfTrace(trace string) string { return RequestOf("00-" + trace + "-0000000000000000-00") }
 
 func hexadecimal(text string) bool {
 	for i := range len(text) {
@@ -54,7 +71,7 @@ func RequestOf(parent string) string {
 	if attempt, err := strconv.ParseUint(strings.TrimLeft(part[3], "0"), 16, 32); err == nil {
 		id += "." + strconv.FormatUint(attempt, 10)
 	}
-	if TraceParent(id) == "" {
+	if TraceParent(id, false) == "" {
 		return ""
 	}
 	return id

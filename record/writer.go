@@ -18,6 +18,7 @@ const (
 	MaxLine     = 1 << 20 // bytes, with the line's end
 	MaxRequests = 5_000_000
 	MaxHops     = 200_000
+	MaxSpans    = 300_000
 	MaxLines    = 20_000_000
 )
 
@@ -37,6 +38,7 @@ type Writer struct {
 	out      *bufio.Writer
 	requests int
 	hops     int
+	spans    int
 	lines    int
 	err      error // the first one; nothing is written after it
 	closed   bool
@@ -93,12 +95,17 @@ func (w *Writer) Write(line Line) error {
 		return fmt.Errorf("write the record: it has %d lines already; drill for a shorter time", MaxLines)
 	case line.Hop != nil && w.hops == MaxHops:
 		return fmt.Errorf("write the record: it has %d hops already", MaxHops)
+	case line.Span != nil && w.spans == MaxSpans:
+		return fmt.Errorf("write the record: it has %d spans already", MaxSpans)
 	case line.Request != nil && w.requests == MaxRequests:
 		return fmt.Errorf("write the record: it has %d requests already; drill for a shorter time or at a lower rate", MaxRequests)
 	}
 	w.lines++
 	if line.Hop != nil {
 		w.hops++
+	}
+	if line.Span != nil {
+		w.spans++
 	}
 	if line.Request != nil {
 		w.requests++
@@ -184,7 +191,7 @@ func (l *Line) set() (n int, names string) {
 		set  bool
 	}{
 		{"header", l.Header != nil}, {"phase", l.Phase != nil}, {"request", l.Request != nil}, {"event", l.Event != nil},
-		{"flow", l.Flow != nil}, {"hop", l.Hop != nil}, {"second", l.Second != nil}, {"stored", l.Stored != nil}, {"end", l.End != nil},
+		{"flow", l.Flow != nil}, {"hop", l.Hop != nil}, {"span", l.Span != nil}, {"second", l.Second != nil}, {"stored", l.Stored != nil}, {"end", l.End != nil},
 	} {
 		if field.set {
 			all = append(all, field.name)

@@ -17,6 +17,9 @@ func (d *decoder) check(sys *System) {
 	d.checkSLO(sys.SLO)
 	d.checkClients(sys.Clients)
 	d.checkHosts(sys)
+	if d.given("traces") && !sys.Traces.On() {
+		d.reportAt("traces.sample", "0% traces nothing; leave traces out instead", "sample: 1%")
+	}
 	for _, store := range sys.Stores {
 		if err := store.Storage.checkBytes("1Gi", "32Ti"); err != nil {
 			d.reportAt(join("stores", string(store.Name), "storage"), err.Error(), "storage: 16Gi")

@@ -71,6 +71,7 @@ func TestEverything(t *testing.T) {
 		Name:    "fleet",
 		File:    "nines.yaml",
 		SLO:     system.SLO{Availability: 99_950_000, P50: 20 * time.Millisecond, P95: 100 * time.Millisecond, P99: 250 * time.Millisecond, Recovery: time.Minute},
+		Traces:  system.Traces{Sample: 500_000},
 		Regions: []system.Region{{Name: "westeurope", Zones: 3, Nodes: 2}, {Name: "northeurope", Zones: 2, Nodes: 1}},
 		Services: []system.Service{{
 			Name: "vehicle", Source: "../fleet/vehicle", Port: 9090, Expose: system.Public, Host: "api.fleet.example",

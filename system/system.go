@@ -21,6 +21,7 @@ type System struct {
 	Services []Service `yaml:"services" jsonschema:"required" example:"services: {vehicle: {source: ./vehicle}}" jsonschema_description:"Services by name."`
 	Stores   []Store   `yaml:"stores" example:"stores: {telemetry: {postgres: 15}}" jsonschema_description:"Managed services outside the cluster, by name."`
 	Clients  Clients   `yaml:"clients" example:"clients: {attempts: 3, timeout: 1s, backoff: 200ms..2s, deadline: 5s}" jsonschema_description:"What those outside do, a vehicle's modem for instance. Drills behave so, and no public operation takes longer than they wait."`
+	Traces   Traces    `yaml:"traces" example:"traces: {sample: 1%}" jsonschema_description:"Traces of requests, as proxies and services export them to an OpenTelemetry Collector. None, if nothing is said."`
 	Registry Registry  `yaml:"registry" example:"registry: registry.local" jsonschema_description:"Registry that images built from source are pushed to and pulled from."`
 
 	// File is the name that was given to Parse.
@@ -50,6 +51,14 @@ type Store struct {
 	Postgres int      `yaml:"postgres" jsonschema:"required,minimum=15,maximum=15" example:"postgres: 15" jsonschema_description:"PostgreSQL of this major version; 15 is the one there is."`
 	Storage  Quantity `yaml:"storage" example:"storage: 16Gi" jsonschema_description:"Size of its disk, 1Gi to 32Ti."`
 }
+
+// Traces are what is traced. A sample of 0 is no traces at all.
+type Traces struct {
+	Sample Percent `yaml:"sample" jsonschema:"required" example:"sample: 1%" jsonschema_description:"Share of the requests that are traced, unless they come with a W3C trace context that says no."`
+}
+
+// On says whether anything is traced.
+func (t Traces) On() bool { return t.Sample > 0 }
 
 func (s *System) setDefaults() {
 	s.SLO = SLO{Availability: 99_900_000, P99: 300 * time.Millisecond, Recovery: 30 * time.Second}

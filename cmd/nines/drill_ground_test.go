@@ -126,6 +126,18 @@ func TestDrills(t *testing.T) {
 			t.Errorf("good lost %d, twin lost %d and is %s", got.Good.Writes.Lost, got.Bad.Writes.Lost, got.Bad.Verdict)
 		}
 	})
+	t.Run("traces", func(t *testing.T) {
+		text, _ := p.run(t, 6*time.Minute, "drill", "tracing", "--quick", "--json")
+		var v claim.Verdict
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range v.Claims {
+			if c.Name == "traced" && c.Outcome == claim.Refuted {
+				t.Errorf("traced: %s", c.Got)
+			}
+		}
+	})
 	t.Run("killed", func(t *testing.T) { killed(t, p) })
 }
 

@@ -77,7 +77,7 @@ func (f *drillFlags) stage(cmd *cobra.Command) (*stage, error) {
 	if s.service, err = chooseService(sys, f.service); err != nil {
 		return nil, err
 	}
-	s.site = fault.Site{Region: region, Namespace: string(sys.Name), Service: string(s.service.Name), Seed: f.seed}
+	s.site = fault.Site{Region: region, Namespace: string(sys.Name), Service: string(s.service.Name), Seed: f.seed, Traces: sys.Traces.On()}
 	s.site.Path = plainPath(s.service)
 	s.site.Traffic = shares(s.service)
 	if s.site.Seed == 0 {
@@ -421,7 +421,7 @@ func (s *stage) plan(d drill.Drill, twin string) (drill.Plan, error) {
 	plan := drill.Plan{
 		Drill: d, Site: s.site, System: string(s.sys.Name), Program: version, Twin: twin,
 		Objective: record.Promise{Availability: slo.Availability.Fraction(), P50: slo.P50, P95: slo.P95, P99: slo.P99, Recovery: slo.Recovery},
-		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline, Retry: policy,
+		Address:   s.address, Rate: f.rate, Steps: f.steps, Arrivals: load.Arrivals(f.arrivals), Clients: f.clients, Deadline: f.deadline, Retry: policy, Sample: s.sys.Traces.Sample.Fraction(),
 		Warm: 6 * time.Second, Steady: f.steady,
 		Record: f.record, Announce: s.story.announce, Progress: s.story.progress,
 	}

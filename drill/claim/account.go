@@ -21,7 +21,7 @@ type Account struct {
 // A Step is one station of a request, or a turn of something on its way.
 type Step struct {
 	At    time.Duration `json:"at"`
-	Where string        `json:"where"` // client, balancer, gateway, sidecar, service, store, cluster
+	Where string        `json:"where"` // client, balancer, gateway, sidecar, service, store, trace, cluster
 	Text  string        `json:"text"`
 }
 
@@ -97,6 +97,7 @@ func (q *inquiry) account(r *record.Request) Account {
 		say(r.Done, "service", "no pod of it is known to have answered")
 	}
 	q.tellStore(r, s, say)
+	q.tellTrace(r, say)
 	q.tellTurns(r, s, say)
 	return a
 }

@@ -100,6 +100,9 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	if p.Shared != nil {
 		q.shared(p.Shared, add)
 	}
+	if p.Traced > 0 {
+		q.traced(p.Traced, add)
+	}
 	if p.Writes {
 		w := v.Writes
 		got := fmt.Sprintf("%s lost, %s doubled, %s changed of %s", none(w.Lost), none(w.Doubled), none(w.Changed), wording.Count(w.Acknowledged))

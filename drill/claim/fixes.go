@@ -43,6 +43,8 @@ func (q *inquiry) fixes(v *Verdict) []Fix {
 			f.add("clients.budget", "20%, and a retry budget of the proxies", "what failed was tried again however much did: "+c.Got)
 		case "refused":
 			f.add("", "mutual TLS that is STRICT in the whole mesh, and policies that let declared callers in and nobody else"+noField, c.Got)
+		case "traced":
+			f.add("", "hand the context of a request on to all that is done for it, and propagate W3C's from hop to hop"+noField+"; a change of the service", c.Got)
 		case "availability", "failed", "p50", "p95", "p99", "recovery":
 			for _, a := range v.Attribution {
 				f.cause(a, c)

@@ -33,6 +33,7 @@ type inquiry struct {
 	slow     time.Duration            // a request over this is explained; 0: none is
 	trail    map[string][]*record.Hop // what proxies say of each request, in the order of its way
 	nameless []*record.Hop            // what they say of connections, by instant
+	trees    map[string]*traceTree    // of the requests that were traced
 	history  *history
 	ways     *ways
 	rules    []rule
@@ -130,6 +131,7 @@ func (q *inquiry) takeIn() {
 	}
 	inOrder(q.events)
 	q.trails(sane)
+	q.traces(sane)
 	for i := range q.Seconds {
 		s := &q.Seconds[i]
 		if sane(s.At) {

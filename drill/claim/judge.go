@@ -104,6 +104,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return true // it is about what clients sent
 	case "refused":
 		return true // an open door is one at any speed
+	case "traced":
+		return true // it is about what belongs together, and what was late is spared
 	case "capacity", "restored", "ejected":
 		return measured // they are about replicas, not about what clients saw
 	default:
@@ -122,7 +124,7 @@ func because(c *Claim, attribution []Attribution) string {
 	s := fmt.Sprintf("%s: promised %s, got %s", c.Name, c.Want, c.Got)
 	count, what := func(a Attribution) int { return a.Count }, "failed or slow"
 	switch c.Name {
-	case "writes", "fresh", "local", "refused":
+	case "writes", "fresh", "local", "refused", "traced":
 		return s
 	case "availability", "failed":
 		count, what = func(a Attribution) int { return a.Failed }, "failed"

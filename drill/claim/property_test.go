@@ -73,11 +73,22 @@ func anyRecord(t *rapid.T) *record.Record {
 			})
 		}
 	}
+	if rapid.Bool().Draw(t, "traced") {
+		rec.Header.Promise.Traced = 0.5
+		span := rapid.SampledFrom([]string{"", "a", "b", "c"})
+		for range rapid.IntRange(0, 30).Draw(t, "spans") {
+			rec.Spans = append(rec.Spans, record.Span{
+				ID: fmt.Sprint("r", rapid.IntRange(0, 10).Draw(t, "span of")), Span: span.Draw(t, "span"), Parent: span.Draw(t, "parent"),
+				Place: rapid.SampledFrom([]string{"", record.AtGateway, record.Inbound, record.AtService, record.AtStore}).Draw(t, "place"), At: instant.Draw(t, "span at"), Length: 100 * ms,
+			})
+		}
+	}
 	classes := []record.Class{"", "", record.ConnectTimeout, record.ConnectRefused, record.ConnectFailed, record.Reset, record.Closed, record.Timeout, record.Malformed, record.WrongAnswer, record.NotSent}
 	for i := range rapid.IntRange(0, 60).Draw(t, "requests") {
 		at := instant.Draw(t, "due")
 		r := record.Request{ID: fmt.Sprint("r", i), Client: i % 3, Op: "write", Scheduled: at, Taken: at + time.Duration(rapid.IntRange(0, 60).Draw(t, "lag"))*ms}
 		r.Done = r.Taken + time.Duration(rapid.IntRange(1, 5000).Draw(t, "took"))*ms
+		r.Sampled = rapid.Bool().Draw(t, "sampled")
 		r.Error = rapid.SampledFrom(classes).Draw(t, "class")
 		if rapid.Bool().Draw(t, "sent") {
 			r.Sent, r.Conn, r.Reused = r.Taken+ms, fmt.Sprint("c", i%4), rapid.Bool().Draw(t, "reused")

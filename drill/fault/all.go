@@ -180,6 +180,13 @@ func All() []Fault {
 				"stands for a version that is tried on some of the traffic: it gets its share, and its failures are its own",
 			},
 		},
+		{
+			Name: "tracing", Ground: true, mesh: true, traces: true, prepare: tracing,
+			About: [2]string{
+				"breaks nothing, and has every request ask to be traced",
+				"stands for the day on which somebody needs a trace: it must be whole, from the gateway to the database",
+			},
+		},
 	}
 }
 

@@ -29,6 +29,7 @@ type Site struct {
 	Mesh      bool           // the service is in a service mesh, and its way in is the mesh's gateway
 	Path      string         // of a GET that the service answers; "": none is known
 	Traffic   []record.Share // what other services get of its requests
+	Traces    bool           // the service, and what proxies it has, export traces to the ground
 	Seed      uint64         // chooses the victims
 	Overload  Overload       // of the fault of that name
 
@@ -54,6 +55,7 @@ type Fault struct {
 	store        bool
 	mesh         bool
 	shares       bool // traffic
+	traces       bool
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 

@@ -30,7 +30,7 @@ func TestAll(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation plaintext-probe identity-probe shaping")
+	want := strings.Fields("pod-kill node-loss node-hang node-drain zone-loss zone-partition zone-return rolling-restart scale-down apiserver-loss database-restart database-stall gray-pod slow-pod stalled-dependency overload gateway-loss istiod-loss injector-loss locality certificate-rotation plaintext-probe identity-probe shaping tracing")
 	if !slices.Equal(names, want) {
 		t.Errorf("faults are %q", names)
 	}
@@ -75,6 +75,7 @@ func TestAvailable(t *testing.T) {
 		{"gray-pod", objects(3), "gray-pod needs a proving ground"},
 		{"gateway-loss", objects(3), "gateway-loss needs a mesh, and web is in none"},
 		{"plaintext-probe", objects(3), "plaintext-probe needs a proving ground"},
+		{"tracing", objects(3), "tracing needs a proving ground"},
 	} {
 		s, kube := site(1, test.objects...)
 		f, err := Find(test.fault)
@@ -95,6 +96,10 @@ func TestAvailable(t *testing.T) {
 	s.Ground = &ground.Client{}
 	if f, _ := Find("database-stall"); f.Available(s) == nil || !strings.Contains(f.Available(s).Error(), "needs a managed database") {
 		t.Errorf("a site without stores: %v", f.Available(s))
+	}
+	s.Mesh = true
+	if f, _ := Find("tracing"); f.Available(s) == nil || !strings.Contains(f.Available(s).Error(), "has none (traces: {sample: 1%})") {
+		t.Errorf("a site without traces: %v", f.Available(s))
 	}
 }
 

@@ -201,7 +201,7 @@ func (sc *scene) addressOf(ctx context.Context, namespace, name string) (netip.A
 func (sc *prober) ready(p probe) probe {
 	p.id = fmt.Sprintf("%08x-%016x", sc.dice.Uint32(), sc.dice.Uint64())
 	p.what.Path, p.what.Host = sc.site.Path, fmt.Sprintf("%s.%s.svc.cluster.local", sc.site.Service, sc.site.Namespace)
-	p.what.Headers["X-Request-Id"], p.what.Headers["Traceparent"] = p.id, record.TraceParent(p.id)
+	p.what.Headers["X-Request-Id"], p.what.Headers["Traceparent"] = p.id, record.TraceParent(p.id, false)
 	return p
 }
 

@@ -245,7 +245,7 @@ func TestProof(t *testing.T) {
 func TestLineRefuses(t *testing.T) {
 	const id = "0123abcd-0123456789abcdef"
 	from := netip.MustParseAddrPort("10.1.0.99:40001")
-	mine := record.TraceParent(id)
+	mine := record.TraceParent(id, false)
 	for name, test := range map[string]struct {
 		line line
 		want bool
@@ -260,7 +260,7 @@ func TestLineRefuses(t *testing.T) {
 		"by the service":         {line{"trace": mine, "status": 403.0, "details": "via_upstream", "upstream": "10.1.0.1:8080"}, false},
 		"by the proxy itself":    {line{"trace": mine, "status": 502.0, "details": "direct_response", "route": "block_all"}, true},
 		"by a route of ours":     {line{"trace": mine, "status": 502.0, "details": "direct_response", "route": "teapot"}, false},
-		"of another request":     {line{"trace": record.TraceParent("0123abcd-0000000000000000"), "status": 403.0, "details": "rbac_access_denied"}, false},
+		"of another request":     {line{"trace": record.TraceParent("0123abcd-0000000000000000", false), "status": 403.0, "details": "rbac_access_denied"}, false},
 		"let in":                 {line{"trace": mine, "status": 200.0, "details": "via_upstream"}, false},
 		"nothing in common":      {line{}, false},
 		"what is not known":      {line{"from": "-", "flags": "-"}, false},

@@ -48,6 +48,9 @@ func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 	if f.shares && len(s.Traffic) == 0 {
 		return nil, &ImpossibleError{fmt.Sprintf("%s needs a service that shares its traffic, and %s does not: give it \"traffic\", as examples/shaping does", f.Name, s.Service)}
 	}
+	if f.traces && !s.Traces {
+		return nil, &ImpossibleError{fmt.Sprintf("%s needs traces, and the description of %s has none (traces: {sample: 1%%})", f.Name, s.Namespace)}
+	}
 	sum := fnv.New64a()
 	sum.Write([]byte(f.Name))
 	sc := &scene{site: s, dice: rand.New(rand.NewPCG(s.Seed, sum.Sum64()))}

@@ -217,8 +217,13 @@ func (r *run) compose(conn *connection, x *exchange) {
 	header.SetHost(r.Host)
 	header.SetUserAgent("nines")
 	header.Set("X-Request-Id", x.told.ID)
-	if parent := record.TraceParent(x.told.ID); parent != "" {
+	if parent := record.TraceParent(x.told.ID, x.told.Sampled); parent != "" {
 		header.Set("Traceparent", parent) // a gateway gives a request an ID of its own
+	}
+	if x.told.Sampled {
+		// Envoy keeps a trace if its parent says so and it wants to itself, and this is
+		// what clients make it want to by (from 1.39 on, envoyproxy/envoy#45830).
+		header.Set("X-Client-Trace-Id", x.told.ID)
 	}
 	if r.Retry.Attempts > 1 && asked.Idempotent && asked.Write != nil {
 		header.Set("Idempotency-Key", x.first())

@@ -32,6 +32,8 @@ type Config struct {
 	Traffic     Traffic
 	Seed        uint64
 	Started     time.Time // instants are told relative to it
+	// Sample is the share of the requests, spread evenly, that ask to be traced.
+	Sample float64
 
 	// Tell hears of each attempt soon after it is done, from one goroutine, and may
 	// keep it. When it is slower than the load, requests are taken up late: none is
@@ -124,6 +126,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("deadline %s and connect timeout %s must be positive", c.Deadline, c.Connect)
 	case c.Started.IsZero():
 		return errors.New("load needs the time that instants are relative to")
+	case !(c.Sample >= 0 && c.Sample <= 1):
+		return fmt.Errorf("a sample of %v of the requests: it is a share, 0 to 1", c.Sample)
 	case c.Connections < 0:
 		return fmt.Errorf("%d connections a client: set 0 to have it derived", c.Connections)
 	}

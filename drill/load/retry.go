@@ -101,7 +101,7 @@ func (r *run) tryAgain(x *exchange) bool {
 	next := &exchange{asked: x.asked, earlier: &before}
 	next.told = record.Request{
 		ID: before.id + "." + strconv.Itoa(x.told.Retries+1), Of: before.id, Retries: x.told.Retries + 1,
-		Client: x.told.Client, Op: x.told.Op, To: x.told.To, Scheduled: due,
+		Client: x.told.Client, Op: x.told.Op, To: x.told.To, Scheduled: due, Sampled: x.told.Sampled,
 	}
 	if sent := x.asked.Write; sent != nil {
 		write := *sent // what was told belongs to who heard it

@@ -30,7 +30,7 @@ type run struct {
 	spare     sync.Pool       // of *Request
 	headers   sync.Pool       // of *fasthttp.RequestHeader
 	opened    atomic.Int64
-	label     [8]byte // of ids: the seed
+	label     string // of ids
 }
 
 // Run sends the load that c asks for until its schedule or ctx ends, then waits
@@ -54,9 +54,7 @@ func newRun(c Config) *run {
 		Config: c, account: newAccount(&c), origin: origin, offset: origin.Sub(c.Started), most: int64(c.flightLimit()),
 		clients: make([]*client, c.Clients),
 	}
-	var seed [4]byte
-	binary.BigEndian.PutUint32(seed[:], uint32(c.Seed)^uint32(c.Seed>>32))
-	hex.Encode(r.label[:], seed[:])
+	r.label = Label(c.Seed)
 	r.spare.New = func() any { return new(Request) }
 	r.headers.New = func() any { return new(fasthttp.RequestHeader) }
 	each := c.connectionLimit()
@@ -130,7 +128,7 @@ func (r *run) dispatch(ctx context.Context, pace pace) error {
 }
 
 func (r *run) takeUp(number uint64, c *client, due time.Duration) {
-	x := &exchange{told: record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now()}}
+	x := &exchange{told: record.Request{ID: r.id(number), Client: c.number, Scheduled: due, Taken: r.now(), Sampled: r.sampled(number)}}
 	x.deadline = r.until(x, due)
 	lag := x.told.Taken - due
 	r.taken(lag)
@@ -145,10 +143,24 @@ func (r *run) takeUp(number uint64, c *client, due time.Duration) {
 	}
 }
 
+// Label begins the ids of all requests of a run with this seed: eight digits.
+func Label(seed uint64) string {
+	var bytes [4]byte
+	binary.BigEndian.PutUint32(bytes[:], uint32(seed)^uint32(seed>>32))
+	return hex.EncodeToString(bytes[:])
+}
+
+// sampled says whether a request asks to be traced: of each hundred as many as the
+// share says, and the same ones in each run.
+func (r *run) sampled(number uint64) bool {
+	upTo := func(n uint64) uint64 { return uint64(float64(n) * r.Sample) }
+	return upTo(number+1) > upTo(number)
+}
+
 // id is unique in a run, and the same in each run with this seed.
 func (r *run) id(number uint64) string {
 	var text [25]byte
-	copy(text[:], r.label[:])
+	copy(text[:], r.label)
 	text[8] = '-'
 	var digits [8]byte
 	binary.BigEndian.PutUint64(digits[:], number)

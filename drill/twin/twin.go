@@ -217,6 +217,15 @@ func All() []Twin {
 		Drill: "identity-probe",
 		Claim: "refused", Mesh: true,
 	}, {
+		Name:  "context-not-forwarded",
+		About: "what is done for a request has a context of its own: what becomes of code that begins with context.Background()",
+		Changes: []string{
+			"the program begins a trace of its own for each request, so that what it asks of the database is in no caller's trace (fleet/twin/detached)",
+		},
+		Drill: "tracing",
+		Claim: "traced", Mesh: true,
+		Source: "fleet/twin/detached",
+	}, {
 		Name:  "pool-too-small",
 		About: "the nodes have room for the replicas that run and for no other: what saves money every day but one",
 		Changes: []string{

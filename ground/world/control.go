@@ -112,7 +112,8 @@ type Order struct {
 }
 
 // serveControl answers on the control socket: GET /status, GET /networks,
-// GET /flows/{region}, GET /certificates/{region}/{namespace}/{pod}, and the verbs
+// GET /flows/{region}, GET /certificates/{region}/{namespace}/{pod},
+// GET /traces/{region}/{after}, and the verbs
 //
 //	POST /nodes/{node}/power    Order: on or off, as a power cut
 //	POST /nodes/{node}/machine  Order: created anew or deleted with its disk
@@ -137,6 +138,7 @@ func (w *World) serveControl() (*http.Server, error) {
 	mux.HandleFunc("GET "+Networks, w.handNetworks)
 	mux.HandleFunc("GET /flows/{region}", w.answerFlows)
 	mux.HandleFunc("GET /certificates/{region}/{namespace}/{pod}", w.answerCertificate)
+	mux.HandleFunc("GET /traces/{region}/{after}", w.answerTraces)
 	verb := func(pattern string, f func(ctx context.Context, req *http.Request, do bool) error) {
 		mux.HandleFunc("POST "+pattern, func(rw http.ResponseWriter, req *http.Request) {
 			var o Order

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/nines-ha/nines/ground/collector"
 	"github.com/nines-ha/nines/ground/dns"
 	"github.com/nines-ha/nines/ground/kube"
 	"github.com/nines-ha/nines/ground/manifest"
@@ -39,6 +40,7 @@ type region struct {
 	cluster *kube.Cluster
 	dns     *dns.Server
 	cloud   *cloudController
+	traces  *collector.Collector
 	client  *kubernetes.Clientset // of the ground itself; set when the API server answers
 
 	mu    sync.Mutex
@@ -70,7 +72,7 @@ type machine struct {
 }
 
 func newRegion(w *World, index int, spec Region) *region {
-	r := &region{world: w, spec: spec, plan: network.Plan{Index: index}, files: make(chan []File, 1)}
+	r := &region{world: w, spec: spec, plan: network.Plan{Index: index}, files: make(chan []File, 1), traces: collector.New(collector.Most)}
 	dir := filepath.Join(w.spec.Dirs.Run, spec.Name)
 	system := w.group.Child("system")
 	r.cluster = kube.New(kube.Config{
@@ -123,6 +125,7 @@ func (r *region) parts() []part.Part {
 			Prepare: r.applyAccess,
 		},
 		r.cloud.part(),
+		r.collectorPart(),
 	)
 	workers := []string{r.part("cloud-controller"), r.part("controller-manager"), r.part("scheduler")}
 	for _, m := range r.nodes {
@@ -149,7 +152,7 @@ func (r *region) parts() []part.Part {
 			Prepare: r.applyAddons, Ready: r.platformReady, Within: 3 * time.Minute,
 		},
 		part.Part{
-			Name: r.part("apps"), Needs: slices.Concat(workers, stores, r.meshParts()), About: "the system's own files",
+			Name: r.part("apps"), Needs: slices.Concat(workers, stores, []string{r.part("collector")}, r.meshParts()), About: "the system's own files",
 			Prepare: r.applyFirst, Within: 3 * time.Hour, // the owner may still be compiling the services
 		},
 		part.Part{

@@ -22,7 +22,7 @@ const dns = "kube-system/kube-dns.kube-system.svc.cluster.local"
 // sidecar lets a workload reach what it has declared and nothing else, and has
 // its proxy know nothing else: its memory and each push shrink with that.
 func (m mesh) sidecar(service system.Service) any {
-	hosts := []string{SystemNamespace + "/*", dns}
+	hosts := append([]string{SystemNamespace + "/*", dns}, m.collectorHosts()...)
 	for _, called := range m.reached(service) {
 		hosts = append(hosts, "./"+m.host(called))
 	}

@@ -31,7 +31,7 @@ const (
 
 // platform is what holds for the whole mesh.
 func (m mesh) platform(files *render.Set) error {
-	config, err := meshConfig()
+	config, err := m.meshConfig()
 	if err != nil {
 		return err
 	}
@@ -47,12 +47,12 @@ func (m mesh) platform(files *render.Set) error {
 
 // meshConfig is the text of the user's part of the mesh's configuration. The
 // add-on merges its own over it, and admits only the fields that it lists.
-func meshConfig() (string, error) {
+func (m mesh) meshConfig() (string, error) {
 	labels := map[string]*structpb.Value{}
 	for name, format := range logLabels {
 		labels[name] = structpb.NewStringValue(format)
 	}
-	body, err := protojson.Marshal(&meshapi.MeshConfig{
+	mesh := &meshapi.MeshConfig{
 		PathNormalization: &meshapi.MeshConfig_ProxyPathNormalization{Normalization: meshapi.MeshConfig_ProxyPathNormalization_MERGE_SLASHES},
 		DefaultConfig: &meshapi.ProxyConfig{
 			HoldApplicationUntilProxyStarts: wrapperspb.Bool(true),
@@ -71,7 +71,11 @@ func meshConfig() (string, error) {
 				},
 			}},
 		}},
-	})
+	}
+	if m.system.Traces.On() {
+		mesh.ExtensionProviders = append(mesh.ExtensionProviders, traceProvider())
+	}
+	body, err := protojson.Marshal(mesh)
 	if err != nil {
 		return "", fmt.Errorf("encode the mesh's configuration: %w", err)
 	}
@@ -87,13 +91,17 @@ func meshConfig() (string, error) {
 	return string(text), err
 }
 
+// telemetry is one object: a namespace has no second one that is for all of it.
 func (m mesh) telemetry() *telemetry.Telemetry {
 	return &telemetry.Telemetry{
 		TypeMeta:   typed("telemetry", "Telemetry"),
-		ObjectMeta: m.common(SystemNamespace, "access-log"),
-		Spec: telemetryapi.Telemetry{AccessLogging: []*telemetryapi.AccessLogging{{
-			Providers: []*telemetryapi.ProviderRef{{Name: logProvider}},
-			Filter:    &telemetryapi.AccessLogging_Filter{Expression: logFilter},
-		}}},
+		ObjectMeta: m.common(SystemNamespace, "mesh-default"),
+		Spec: telemetryapi.Telemetry{
+			AccessLogging: []*telemetryapi.AccessLogging{{
+				Providers: []*telemetryapi.ProviderRef{{Name: logProvider}},
+				Filter:    &telemetryapi.AccessLogging_Filter{Expression: logFilter},
+			}},
+			Tracing: m.tracing(),
+		},
 	}
 }

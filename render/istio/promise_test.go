@@ -40,7 +40,7 @@ func describe(random *rand.Rand) string {
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	var b strings.Builder
 	b.WriteString("name: fleet\nregions: {westeurope: {zones: " + pick("1", "2", "3") + "}}\nstores: {telemetry: {postgres: 15}, state: {postgres: 15}}\n" +
-		pick("", "clients: {timeout: 700ms}", "clients: {attempts: 1, timeout: 10s, deadline: 20s}") + "\nservices:\n")
+		pick("", "traces: {sample: 1%}\n") + pick("", "clients: {timeout: 700ms}", "clients: {attempts: 1, timeout: 10s, deadline: 20s}") + "\nservices:\n")
 	calls := []string{"", "calls: [s0]", "calls: [s1]", "calls: [s0, s1, s2]"}
 	n := 1 + random.IntN(4)
 	// Two that get shares, which themselves share nothing and can be asked anything.
@@ -145,6 +145,7 @@ func (all objects) problems(sys *system.System) []string {
 		promise(limits.Http.Http2MaxRequests == int32(service.Limits.Requests) && own.Http.Http2MaxRequests >= system.RouteRequests && own.Tcp.MaxConnections >= own.Http.Http2MaxRequests, "its own proxy refuses what callers may send")
 		promise(own.Http.H2UpgradePolicy == 0, "its own proxy speaks HTTP/2 to it")
 		hosts := all.sidecars[name].Spec.Egress[0].Hosts
+		traces := map[bool]int{true: 1}[sys.Traces.On()]
 		reached := map[system.Name]bool{}
 		for _, call := range service.Calls {
 			called, _ := sys.Service(string(call))
@@ -153,7 +154,7 @@ func (all objects) problems(sys *system.System) []string {
 				reached[share.Name] = true
 			}
 		}
-		promise(len(hosts) == 2+len(reached)+len(service.Stores), "reaches %v", hosts)
+		promise(len(hosts) == 2+traces+len(reached)+len(service.Stores), "reaches %v", hosts)
 		for other := range reached {
 			promise(slices.Contains(hosts, "./"+string(other)+".fleet.svc.cluster.local"), "does not reach %s", other)
 		}

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -17,10 +19,16 @@ import (
 // a hash would do so too, but deletes the old map under pods that still run.
 const configAnnotation = "nines-ha.github.io/config"
 
-// variables are the environment of a service: its own, and where it finds
-// those it calls. A name without dots is the first that the search list finds.
-func variables(service system.Service) map[string]string {
+// variables are the environment of a service: its own, where it finds those it
+// calls, and where it sends traces, in the words of OpenTelemetry, unless its own
+// say otherwise. A name without dots is the first that the search list finds.
+func variables(sys *system.System, service system.Service) map[string]string {
 	all := map[string]string{}
+	if sys.Traces.On() {
+		all["OTEL_EXPORTER_OTLP_ENDPOINT"] = fmt.Sprintf("http://%s:%d", istio.CollectorHost, istio.CollectorPort)
+		all["OTEL_TRACES_SAMPLER"] = "parentbased_traceidratio"
+		all["OTEL_TRACES_SAMPLER_ARG"] = strconv.FormatFloat(sys.Traces.Sample.Fraction(), 'f', -1, 64)
+	}
 	maps.Copy(all, service.Env)
 	for _, call := range service.Calls {
 		all[system.Variable(call)] = "http://" + string(call)

@@ -45,7 +45,7 @@ func Render(sys *system.System, region string, images map[string]string, options
 		if options.Mesh {
 			service.Drain = service.Drain.InMesh()
 		}
-		w := workload{system: sys, service: service, image: image, variables: variables(service), mesh: options.Mesh}
+		w := workload{system: sys, service: service, image: image, variables: variables(sys, service), mesh: options.Mesh}
 		add := func(name string, object any) {
 			files.Add(path.Join(string(service.Name), name), object)
 		}

@@ -62,6 +62,7 @@ func Open(ctx context.Context, access func() (service.StoreAccess, error), conne
 	config.MaxConnIdleTime = connectionIdle
 	config.HealthCheckPeriod = 15*time.Second + rand.N(time.Second)
 	config.PingTimeout = connectTimeout
+	config.ConnConfig.Tracer = tracer{}
 	config.ConnConfig.ConnectTimeout = connectTimeout
 	config.ConnConfig.Fallbacks = nil
 	config.ConnConfig.RuntimeParams = map[string]string{
