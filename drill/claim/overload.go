@@ -172,6 +172,21 @@ func (q *inquiry) wellFrom(requests []*record.Request, from time.Duration, spare
 	return at, ok
 }
 
+// mostMeant is said beside how many requests failed.
+func (q *inquiry) mostMeant() string {
+	peak, ok := q.overloaded()
+	if !ok {
+		return ""
+	}
+	n := 0
+	for _, r := range q.judged {
+		if peak.has(r.Scheduled) && r.Failed() {
+			n++
+		}
+	}
+	return fmt.Sprintf(", %s of them in the %s in which more was asked than can be served", wording.Count(n), lasting(peak.length()))
+}
+
 // meant says of a refusal in an overload that it is as it should be.
 func (q *inquiry) meant(r *record.Request) string {
 	if peak, ok := q.overloaded(); ok && peak.has(r.Scheduled) {

@@ -154,3 +154,31 @@ func TestOverloadFixes(t *testing.T) {
 		}
 	}
 }
+
+// A generator that is late with too much has sent enough; a machine that is busy
+// may be why little is answered.
+func TestOverloadInDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		doubt func(b *script)
+		want  Outcome
+	}{
+		"late": {func(b *script) { b.late(30, 150*ms) }, Refuted},
+		"busy": {func(b *script) {
+			for i := 5; i < 25; i++ {
+				b.Seconds[i].CPU = 0.99
+			}
+		}, Inconclusive},
+	} {
+		b := crowded(t)
+		for at := 6 * s; at < 12*s; at += 50 * ms {
+			b.answer(at, 429, "")
+		}
+		c.doubt(b)
+		if v := b.judge(); v.Verdict != c.want || claimNamed(t, v, "goodput").Outcome != Refuted || len(v.Doubts) == 0 {
+			t.Errorf("%s: %s because %s", name, v.Verdict, v.Because)
+		}
+	}
+	if v := crowded(t).judge(); !strings.HasSuffix(v.Because, "1,200 of them in the 15 s in which more was asked than can be served") {
+		t.Errorf("held: %s", v.Because)
+	}
+}
