@@ -192,7 +192,7 @@ func (sc *scene) addressOf(ctx context.Context, namespace, name string) (netip.A
 	}
 	address, err := netip.ParseAddr(service.Spec.ClusterIP)
 	if err != nil || len(service.Spec.Ports) == 0 {
-		return netip.AddrPort{}, fmt.Errorf("Service %s/%s has no address and port inside the cluster", namespace, name)
+		return netip.AddrPort{}, fmt.Errorf("the Service %s/%s has no address and port inside the cluster", namespace, name)
 	}
 	return netip.AddrPortFrom(address, uint16(service.Spec.Ports[0].Port)), nil
 }
