@@ -40,14 +40,12 @@ type proof struct {
 func (sc *prober) prove(ctx context.Context, p probe, a ground.Answer, before counters) (text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proofWait)
 	defer cancel()
-	err = until(ctx, "look for a proof", func(ctx context.Context) error {
-		text, err = "", nil
-		if p.proof.counter != "" {
-			text, err = sc.counted(ctx, p.proof, before)
-		} else {
-			text, err = sc.logged(ctx, p, a)
-		}
-		if err == nil && text == "" {
+	look := func(ctx context.Context) (string, error) { return sc.logged(ctx, p, a) }
+	if p.proof.counter != "" {
+		look = func(ctx context.Context) (string, error) { return sc.counted(ctx, p.proof, before) }
+	}
+	err = until(ctx, "look for a proof", func(ctx context.Context) (err error) {
+		if text, err = look(ctx); err == nil && text == "" {
 			err = errors.New("there is none")
 		}
 		return err
