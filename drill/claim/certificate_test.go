@@ -114,10 +114,10 @@ func TestCertificateExpired(t *testing.T) {
 		story string
 	}{
 		"who asked sees it": {func(b *script) *record.Request {
-			return b.refuse(at, 503, "UF,URX", failure("TLS_error:|268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:certificate has expired:TLS_error_end"))
+			return b.refuse(at, 503, "UF,URX", failure("TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_X509_verify_cert:_certificate_verification_error_at_depth_0:_certificate_has_expired:TLS_error_end"))
 		}, CertificateExpired, "upstream connection failure (UF)"},
 		"who was asked says so": {func(b *script) *record.Request {
-			return b.refuse(at, 503, "UF", failure("TLS_error:|268436501:SSL routines:OPENSSL_internal:SSLV3_ALERT_CERTIFICATE_EXPIRED:TLS_error_end"))
+			return b.refuse(at, 503, "UF", failure("TLS_error:|268436501:SSL_routines:OPENSSL_internal:SSLV3_ALERT_CERTIFICATE_EXPIRED:TLS_error_end"))
 		}, CertificateExpired, "gateway g2 on n2"},
 		"whose it is": {func(b *script) *record.Request {
 			b.certificate(0, "p1", "1", 5*s, "old", "old")
