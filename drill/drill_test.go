@@ -109,6 +109,18 @@ func TestHoldKeepsOrder(t *testing.T) {
 	}
 }
 
+// A probe is told with who says that it was refused.
+func TestViewOfProbes(t *testing.T) {
+	var said []string
+	v := newView(time.Now(), func(p Progress) { said = append(said, p.Text) })
+	v.event(record.Event{Kind: record.Control, Name: "the way in", State: record.Answered, Text: "answered 200"})
+	v.event(record.Event{Kind: record.Probe, Name: "plaintext", State: record.Refused, Text: "reset", Reason: "NR (log of a)"})
+	want := []string{"the way in, control answered: answered 200", "plaintext, probe refused: reset; NR (log of a)"}
+	if !slices.Equal(said, want) {
+		t.Errorf("said %q", said)
+	}
+}
+
 func TestView(t *testing.T) {
 	var last Progress
 	v := newView(time.Now(), func(p Progress) { last = p })

@@ -119,7 +119,7 @@ func (v *view) event(e record.Event) {
 	case e.Kind == record.Fault:
 		v.tell(e.At, e.Text)
 	case e.Kind == record.Probe || e.Kind == record.Control:
-		v.tell(e.At, strings.TrimSuffix(fmt.Sprintf("%s %s: %s; %s; %s", e.Kind, e.Name, e.State, e.Text, e.Reason), "; "))
+		v.tell(e.At, strings.TrimSuffix(fmt.Sprintf("%s, %s %s: %s; %s", e.Name, e.Kind, e.State, e.Text, e.Reason), "; "))
 	case e.At > 0 && (e.Kind == record.Backend || e.Kind == record.Endpoint || e.Kind == record.GatewayKind || e.Kind == record.NodeKind):
 		v.tell(e.At, e.Kind+" "+e.Name+" "+e.State)
 	}

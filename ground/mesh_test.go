@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,14 @@ func TestMesh(t *testing.T) {
 		}
 		return err
 	})
+	roots := mesh.Fingerprints([]byte(c.run("-n", "proof", "get", "configmap", mesh.TrustConfig, "-o", `jsonpath={.data.root-cert\.pem}`)))
+	shown, err := c.ground.Certificate(t.Context(), c.region, "proof", "web")
+	if err != nil || len(roots) != 1 || shown.Root != roots[0] || !slices.Equal(shown.Trusts, roots) || time.Until(shown.Expires) < time.Hour {
+		t.Errorf("the proxy of a pod shows %+v, %v; the roots are %q", shown, err, roots)
+	}
+	if shown, err := c.ground.Certificate(t.Context(), c.region, "strange", "stranger"); err == nil {
+		t.Errorf("a pod outside the mesh shows %+v", shown)
+	}
 	if out, err := run("analyze", "-n", "proof", "-i", mesh.System, "--revision", mesh.Revision); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -57,7 +57,7 @@ func (s shown) turned() bool {
 
 // rotated is about what proxies show to each other, whatever came of requests.
 func (q *inquiry) rotated(least int, add adder) {
-	want := fmt.Sprintf("≥ %d of each proxy, another root", least)
+	want := fmt.Sprintf("≥ %d a proxy, new root", least)
 	all := q.certificates()
 	proxies := q.Header.Service.Replicas
 	if q.Header.Gateway != nil {
@@ -96,9 +96,9 @@ func (q *inquiry) rotated(least int, add adder) {
 	case len(old) > 0:
 		got += "; expired: " + strings.Join(old, ", ")
 	case len(stuck) > 0:
-		got += "; the root from before: " + strings.Join(stuck, ", ")
+		got += "; no new root: " + strings.Join(stuck, ", ")
 	case len(few) == 0:
-		got += ", another root for all"
+		got += ", a new root for all"
 	}
 	add("rotated", want, got, len(old)+len(stuck)+len(few) == 0)
 }

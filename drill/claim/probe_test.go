@@ -16,7 +16,7 @@ func (b *script) probe(states ...string) {
 		e := b.event(6*s, record.Probe, fmt.Sprintf("probe %d", i), state)
 		switch state {
 		case record.Refused:
-			e.Text, e.Reason = "closed before any answer", "log of p1: NR filter_chain_not_found"
+			e.Text, e.Reason = "closed before any answer", "NR filter_chain_not_found (log of p1)"
 		case record.Admitted:
 			e.Text = "answered 403"
 		}

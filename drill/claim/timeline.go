@@ -93,7 +93,9 @@ func (q *inquiry) telling(e *record.Event) int {
 		}
 		return 7
 	case record.Probe:
-		return 3
+		if e.State == record.Admitted {
+			return 3
+		}
 	case record.Backend:
 		if e.State == "up" || e.State == "down" {
 			return 4

@@ -72,7 +72,7 @@ func resolve(ctx context.Context, s *Site, h Heal) (made, undo []Heal, err error
 			now = *d.Spec.Replicas
 		}
 		if now == h.Replicas {
-			return nil, nil, fmt.Errorf("Deployment %s/%s has %d replicas already", h.Namespace, h.Name, now)
+			return nil, nil, fmt.Errorf("there are %d replicas of Deployment %s/%s already", now, h.Namespace, h.Name)
 		}
 		back := h
 		back.Replicas = now

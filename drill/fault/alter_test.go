@@ -145,7 +145,7 @@ func TestAlterScale(t *testing.T) {
 
 func TestAlterRefuses(t *testing.T) {
 	for want, step := range map[string]Heal{
-		"has 3 replicas already":          {Do: "scale", Namespace: mesh.IngressNamespace, Name: mesh.Ingress, Replicas: 3},
+		"there are 3 replicas of":         {Do: "scale", Namespace: mesh.IngressNamespace, Name: mesh.Ingress, Replicas: 3},
 		"look at Deployment nobody":       {Do: "scale", Namespace: mesh.IngressNamespace, Name: "nobody", Replicas: 1},
 		"nobody knows how to alter":       {Do: "power", Node: "n1"},
 		"no webhook gives pods a sidecar": {Do: "failurePolicy", Policy: "Fail"},

@@ -48,6 +48,12 @@ func authorized(t *testing.T) (*Site, *fake.Clientset, map[string][]byte) {
 	web.Spec.Template.Annotations = map[string]string{proxyConfig: `{"concurrency":1,"proxyMetadata":{"A":"b"}}`}
 	web.Status.Replicas, web.Status.UpdatedReplicas, web.Status.AvailableReplicas = 2, 2, 2
 	list = append(list, gateway)
+	for _, o := range list {
+		if p, ok := o.(*corev1.Pod); ok && p.Namespace != mesh.System {
+			p.Spec.InitContainers = []corev1.Container{{Name: sidecar}}
+		}
+	}
+	list = append(list, pod("job", "n1", "Job")) // outside the mesh
 	for _, namespace := range []string{"fleet", mesh.IngressNamespace} {
 		list = append(list, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: mesh.TrustConfig}})
 	}

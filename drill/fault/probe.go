@@ -73,12 +73,10 @@ func (sc *prober) plaintext() []probe {
 
 // identity shows one that is not the stranger's, or not one of a declared caller.
 func (sc *prober) identity() []probe {
-	unknown := outsider.ask(sc.at(sc.port))
+	unknown, forged := outsider.ask(sc.at(sc.port)), outsider.ask(sc.at(sc.port))
 	unknown.TLS = &ground.TLS{ALPN: meshProtocols}
-	forged := unknown
 	forged.TLS = &ground.TLS{Identity: sc.name, ALPN: meshProtocols}
-	foreign := foreigner.ask(sc.service)
-	header := foreigner.ask(sc.service)
+	foreign, header := foreigner.ask(sc.service), foreigner.ask(sc.service)
 	header.Headers["X-Forwarded-Client-Cert"] = "By=spiffe://" + trustDomain + "/ns/" + sc.site.Namespace + "/sa/" + sc.site.Service + ";URI=" + sc.name
 	egress := ask(sc.victim.Namespace, sc.victim.Name, sc.gateway)
 	handshake := sc.statistics(`listener\..*\.ssl\.fail_verify_`)
@@ -192,7 +190,7 @@ func (sc *scene) addressOf(ctx context.Context, namespace, name string) (netip.A
 	}
 	address, err := netip.ParseAddr(service.Spec.ClusterIP)
 	if err != nil || len(service.Spec.Ports) == 0 {
-		return netip.AddrPort{}, fmt.Errorf("Service %s/%s has no address and port inside the cluster", namespace, name)
+		return netip.AddrPort{}, fmt.Errorf("the Service %s/%s has no address and port inside the cluster", namespace, name)
 	}
 	return netip.AddrPortFrom(address, uint16(service.Spec.Ports[0].Port)), nil
 }

@@ -224,16 +224,16 @@ func TestProof(t *testing.T) {
 		}
 	}
 	for i, want := range []string{
-		"log of web-2: NR filter_chain_not_found from 10.1.0.99:",
-		"log of web-",
-		"NR filter_chain_not_found from 10.1.0.99:",
-		"(Envoy logs none of it): tcp.BlackHoleCluster.downstream_cx_total from 0 to 1",
+		"NR filter_chain_not_found from 10.1.0.99:40003 (log of web-2)",
+		"NR filter_chain_not_found from 10.1.0.99:40004 (log of web-",
+		"NR filter_chain_not_found from 10.1.0.99:40005 (log of web-",
+		"tcp.BlackHoleCluster.downstream_cx_total from 0 to 1 (statistics of web-",
 		"listener.0.0.0.0_15006.ssl.fail_verify_error from 0 to 1",
 		"listener.0.0.0.0_15006.ssl.fail_verify_error from 1 to 2",
-		"log of web-2: 403 rbac_access_denied_matched_policy[none] peer spiffe://cluster.local/ns/nines-stranger/sa/default",
-		"log of web-2: 403 rbac_access_denied_matched_policy[none]",
-		"log of stranger: UH BlackHoleCluster from 10.1.0.99:",
-		"log of web-",
+		"403 rbac_access_denied_matched_policy[none] peer spiffe://cluster.local/ns/nines-stranger/sa/default (log of web-2)",
+		"403 rbac_access_denied_matched_policy[none]",
+		"UH BlackHoleCluster from 10.1.0.99:40011 (log of stranger)",
+		"UH BlackHoleCluster from 10.1.0.99:40012 (log of web-",
 	} {
 		if !strings.Contains(reasons[i], want) {
 			t.Errorf("proof %d is %q, want %q in it", i, reasons[i], want)

@@ -24,7 +24,7 @@ import (
 const (
 	proofWait  = 10 * time.Second // a proxy keeps its lines for a second
 	mostOfALog = int64(4 << 20)   // bytes, from the probe on
-	mostProof  = 256              // characters
+	mostProof  = 320              // characters
 	adminPort  = 15000            // of a sidecar, for its own pod alone
 	blockAll   = "block_all"      // the route to what nobody has declared, in words of Istio's
 )
@@ -40,14 +40,12 @@ type proof struct {
 func (sc *prober) prove(ctx context.Context, p probe, a ground.Answer, before counters) (text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proofWait)
 	defer cancel()
-	err = until(ctx, "look for a proof", func(ctx context.Context) error {
-		text, err = "", nil
-		if p.proof.counter != "" {
-			text, err = sc.counted(ctx, p.proof, before)
-		} else {
-			text, err = sc.logged(ctx, p, a)
-		}
-		if err == nil && text == "" {
+	look := func(ctx context.Context) (string, error) { return sc.logged(ctx, p, a) }
+	if p.proof.counter != "" {
+		look = func(ctx context.Context) (string, error) { return sc.counted(ctx, p.proof, before) }
+	}
+	err = until(ctx, "look for a proof", func(ctx context.Context) (err error) {
+		if text, err = look(ctx); err == nil && text == "" {
 			err = errors.New("there is none")
 		}
 		return err
@@ -68,7 +66,7 @@ func (sc *prober) logged(ctx context.Context, p probe, a ground.Answer) (string,
 		for text := range bytes.Lines(body) {
 			var l line
 			if len(text) > 0 && text[0] == '{' && json.Unmarshal(text, &l) == nil && l.refuses(p.id, a.From) {
-				return fmt.Sprintf("log of %s: %s", pod.Name, l), nil
+				return fmt.Sprintf("%s (log of %s)", l, pod.Name), nil
 			}
 		}
 	}
@@ -172,5 +170,5 @@ func (sc *prober) counted(ctx context.Context, p proof, before counters) (string
 		return "", nil
 	}
 	slices.Sort(grown)
-	return fmt.Sprintf("statistics of %s (Envoy logs none of it): %s", p.pods[0].Name, strings.Join(grown, ", ")), nil
+	return fmt.Sprintf("%s (statistics of %s: Envoy logs none of it)", strings.Join(grown, ", "), p.pods[0].Name), nil
 }

@@ -151,9 +151,9 @@ func probed() *claim.Verdict {
 	v.Drill, v.About, v.Twin, v.Mesh = "plaintext-probe", "asks the service and its sidecar in plaintext", "permissive", true
 	v.Claims = append(v.Claims, claim.Claim{Name: "refused", Want: "all 3 probes refused, each in a log", Got: got, Outcome: claim.Refuted})
 	v.Probes = []claim.Probe{
-		{Name: "plaintext to the Service", State: record.Refused, Text: "reset before any answer", Proof: "log of vehicle-a: NR filter_chain_not_found from 10.244.1.7:40010 to 10.244.2.3:8080"},
+		{Name: "plaintext to the Service", State: record.Refused, Text: "reset before any answer", Proof: "NR filter_chain_not_found from 10.244.1.7:40010 to 10.244.2.3:8080 (log of vehicle-a)"},
 		{Name: "plaintext to a pod", State: record.Admitted, Text: "answered 403"},
-		{Name: "plaintext to a sidecar's own port", State: record.Refused, Text: "closed before any answer", Proof: "statistics of vehicle-a (Envoy logs none of it): tcp.BlackHoleCluster.downstream_cx_total from 0 to 1"},
+		{Name: "plaintext to a sidecar's own port", State: record.Refused, Text: "closed before any answer", Proof: "tcp.BlackHoleCluster.downstream_cx_total from 0 to 1 (statistics of vehicle-a: Envoy logs none of it)"},
 	}
 	return v
 }

@@ -157,7 +157,7 @@ func All() []Twin {
 			"the Deployment of the ingress gateway is scaled to one replica",
 		},
 		Drill: "gateway-loss",
-		Claim: "availability", Mesh: true,
+		Claim: "availability", Cause: claim.NoEndpoint, Mesh: true,
 		Platform: []fault.Heal{{Do: "scale", Namespace: mesh.IngressNamespace, Name: mesh.Ingress, Replicas: 1}},
 	}, {
 		Name:  "injector-fails-open",
@@ -174,8 +174,10 @@ func All() []Twin {
 		Changes: []string{
 			"an operation may take an hour, and so may each try of it (timeout: 1h), which is as good as no timeout",
 		},
+		// Not ejected: clients give up and come in by another gateway, until nobody
+		// from the zone of the slow pod is left to ask it.
 		Drill: "slow-pod",
-		Claim: "ejected", Mesh: true, // who is slow has failed only if somebody says when
+		Claim: "p99", Mesh: true,
 		edit: func(s *system.Service) {
 			s.Operations = slices.Clone(s.Operations)
 			for i := range s.Operations {

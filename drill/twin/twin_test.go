@@ -177,6 +177,9 @@ func TestTwinsAreWhole(t *testing.T) {
 		if !faults[twin.Drill] {
 			t.Errorf("%s is for the drill %q, and there is none", twin.Name, twin.Drill)
 		}
+		if twin.Variant != "" && twin.Variant != fault.RotationStopped {
+			t.Errorf("%s is a variant that no fault has: %s", twin.Name, twin.Variant)
+		}
 		list, err := twin.patches(service)
 		if err != nil {
 			t.Error(err)

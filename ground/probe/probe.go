@@ -101,7 +101,7 @@ func (a Answer) String() string {
 	case "":
 		return fmt.Sprintf("answered %d", a.Status)
 	case Alert:
-		return "refused by TLS: " + a.Detail
+		return "TLS alert: " + strings.TrimPrefix(a.Detail, "remote error: tls: ")
 	case Reset:
 		return "reset before any answer"
 	case Closed:
