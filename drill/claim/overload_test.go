@@ -113,7 +113,13 @@ func TestOverloadAtAProxy(t *testing.T) {
 	b.answer(6*s+10*ms, 503, "upstream connect error or disconnect/reset before headers. reset reason: overflow")
 	b.Header.Mesh = true
 	b.Hops = append(b.Hops, record.Hop{ID: b.at(6*s + 10*ms).ID, At: 6*s + 11*ms, Proxy: record.AtGateway, Pod: "g1", Status: 503, Flags: []string{"UO"}, Details: "upstream_reset_before_response_started{overflow}"})
+	for i := range 301 {
+		b.Hops = append(b.Hops, record.Hop{ID: b.at(7*s + 10*ms + time.Duration(i)*10*ms).ID, Proxy: record.AtGateway, Pod: "g1", Status: 504, Attempts: 2})
+	}
 	v := b.judge()
+	if got := claimNamed(t, v, "attempts"); got.Outcome != Refuted || got.Got != "1.201 (1,500 for 1,500, and 301 of the gateway)" {
+		t.Errorf("%+v", got)
+	}
 	if evidence := fmt.Sprint(v.Attribution); len(v.Attribution) != 1 || v.Attribution[0].Cause != Shed || !strings.Contains(evidence, "overflow, the circuit breaker is open (UO); more was asked than can be served, so that is as meant") {
 		t.Errorf("attribution %s", evidence)
 	}
