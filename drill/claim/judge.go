@@ -85,7 +85,7 @@ func (q *inquiry) conclude(v *Verdict) {
 		v.Verdict, v.Because = Inconclusive, "nothing was promised, so nothing was proven"
 	default:
 		v.Verdict, v.Because = Held, fmt.Sprintf("all that was promised held: %s of %s failed%s in the %s after the fault",
-			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), q.atFirst(v.Requests.FirstAttempt.Failed), lasting(v.Requests.Window))
+			none(v.Requests.Failed), wording.Several(v.Requests.Total, "request", "requests"), q.atFirst(v.Requests.FirstAttempt.Failed), lasting(v.Requests.Window))+q.mostMeant()
 	}
 }
 
@@ -102,6 +102,8 @@ func (q *inquiry) stands(c *Claim) bool {
 		return len(q.busy) == 0 // when a call is made is no matter, but proxies turn to others where a replica is late
 	case "attempts":
 		return true // it is about what clients sent
+	case "goodput":
+		return len(q.busy) == 0 // who is late with five times too much has sent enough
 	case "refused":
 		return true // an open door is one at any speed
 	case "traced":

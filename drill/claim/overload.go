@@ -60,12 +60,7 @@ func (q *inquiry) overload(p record.Promise, add adder) {
 		q.refusal(p.Refusal, asked, add)
 	}
 	if p.Attempts > 0 {
-		n := 0
-		for _, r := range asked {
-			n += len(q.attemptsOf(r))
-		}
-		a := float64(n) / float64(max(len(asked), 1))
-		add("attempts", fmt.Sprintf("≤ %s for a request", wording.Decimal(p.Attempts, 3)), fmt.Sprintf("%s (%s for %s)", wording.Decimal(a, 3), wording.Count(n), wording.Count(len(asked))), a <= p.Attempts)
+		q.attemptsFor(p.Attempts, asked, add)
 	}
 	if p.Recovery > 0 {
 		q.recovery(p.Recovery, q.requests[to:], peak.to, add)
@@ -89,6 +84,26 @@ func (q *inquiry) goodput(p record.Promise, peak span, add adder) {
 	share := float64(least) / (p.Serves * each.Seconds())
 	got := fmt.Sprintf("%s: %s a second in the worst %s, %s in all %s", percent(share), wording.Decimal(float64(least)/each.Seconds(), 1), lasting(each), wording.Decimal(float64(all)/peak.length().Seconds(), 1), lasting(peak.length()))
 	add("goodput", fmt.Sprintf("≥ %s of %s a second", percent(p.Goodput), wording.Decimal(p.Serves, 1)), got, share >= p.Goodput)
+}
+
+// attemptsFor counts what clients sent, and how often the gateway tried again by
+// itself, as far as it tells: of all that failed or took long.
+func (q *inquiry) attemptsFor(most float64, asked []*record.Request, add adder) {
+	n, again := 0, 0
+	for _, r := range asked {
+		for _, one := range q.attemptsOf(r) {
+			n++
+			if h := gatewayHop(q.trail[one.ID]); h != nil {
+				again += max(h.Attempts-1, 0)
+			}
+		}
+	}
+	a := float64(n+again) / float64(max(len(asked), 1))
+	got := fmt.Sprintf("%s (%s for %s)", wording.Decimal(a, 3), wording.Count(n), wording.Count(len(asked)))
+	if again > 0 {
+		got = fmt.Sprintf("%s (%s for %s, and %s of the gateway)", wording.Decimal(a, 3), wording.Count(n), wording.Count(len(asked)), wording.Count(again))
+	}
+	add("attempts", fmt.Sprintf("≤ %s for a request", wording.Decimal(most, 3)), got, a <= most)
 }
 
 // refusal is of all attempts of the overload that were not answered well, whatever
@@ -170,6 +185,21 @@ func (q *inquiry) wellFrom(requests []*record.Request, from time.Duration, spare
 		}
 	}
 	return at, ok
+}
+
+// mostMeant is said beside how many requests failed.
+func (q *inquiry) mostMeant() string {
+	peak, ok := q.overloaded()
+	if !ok {
+		return ""
+	}
+	n := 0
+	for _, r := range q.judged {
+		if peak.has(r.Scheduled) && r.Failed() {
+			n++
+		}
+	}
+	return fmt.Sprintf(", %s of them in the %s in which more was asked than can be served", wording.Count(n), lasting(peak.length()))
 }
 
 // meant says of a refusal in an overload that it is as it should be.

@@ -113,7 +113,13 @@ func TestOverloadAtAProxy(t *testing.T) {
 	b.answer(6*s+10*ms, 503, "upstream connect error or disconnect/reset before headers. reset reason: overflow")
 	b.Header.Mesh = true
 	b.Hops = append(b.Hops, record.Hop{ID: b.at(6*s + 10*ms).ID, At: 6*s + 11*ms, Proxy: record.AtGateway, Pod: "g1", Status: 503, Flags: []string{"UO"}, Details: "upstream_reset_before_response_started{overflow}"})
+	for i := range 301 {
+		b.Hops = append(b.Hops, record.Hop{ID: b.at(7*s + 10*ms + time.Duration(i)*10*ms).ID, Proxy: record.AtGateway, Pod: "g1", Status: 504, Attempts: 2})
+	}
 	v := b.judge()
+	if got := claimNamed(t, v, "attempts"); got.Outcome != Refuted || got.Got != "1.201 (1,500 for 1,500, and 301 of the gateway)" {
+		t.Errorf("%+v", got)
+	}
 	if evidence := fmt.Sprint(v.Attribution); len(v.Attribution) != 1 || v.Attribution[0].Cause != Shed || !strings.Contains(evidence, "overflow, the circuit breaker is open (UO); more was asked than can be served, so that is as meant") {
 		t.Errorf("attribution %s", evidence)
 	}
@@ -152,5 +158,33 @@ func TestOverloadFixes(t *testing.T) {
 		if v.Verdict != Refuted || len(v.Fixes) != 1 || v.Fixes[0].Field != field {
 			t.Errorf("%s: fixes %+v, want %s", v.Because, v.Fixes, field)
 		}
+	}
+}
+
+// A generator that is late with too much has sent enough; a machine that is busy
+// may be why little is answered.
+func TestOverloadInDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		doubt func(b *script)
+		want  Outcome
+	}{
+		"late": {func(b *script) { b.late(30, 150*ms) }, Refuted},
+		"busy": {func(b *script) {
+			for i := 5; i < 25; i++ {
+				b.Seconds[i].CPU = 0.99
+			}
+		}, Inconclusive},
+	} {
+		b := crowded(t)
+		for at := 6 * s; at < 12*s; at += 50 * ms {
+			b.answer(at, 429, "")
+		}
+		c.doubt(b)
+		if v := b.judge(); v.Verdict != c.want || claimNamed(t, v, "goodput").Outcome != Refuted || len(v.Doubts) == 0 {
+			t.Errorf("%s: %s because %s", name, v.Verdict, v.Because)
+		}
+	}
+	if v := crowded(t).judge(); !strings.HasSuffix(v.Because, "1,200 of them in the 15 s in which more was asked than can be served") {
+		t.Errorf("held: %s", v.Because)
 	}
 }

@@ -29,7 +29,8 @@
 //
 // An overload is the part of the window whose steps are above what is served. Its
 // goodput is what was answered well in each 5 s of it, of what can be served; its
-// refusals are all attempts that were not answered well, from being sent; recovery
+// refusals are all attempts that were not answered well, from being sent; its
+// attempts are those of clients, and of the gateway as far as it tells; recovery
 // is then from its end to the first instant from which on 99.9 % of what is due
 // is answered and 99 % is not slow.
 //

@@ -191,7 +191,7 @@ func All() []Twin {
 			"no limit of connections, of requests that wait and of requests under way (maxConnections, http1MaxPendingRequests and http2MaxRequests are removed from the DestinationRule)",
 		},
 		Drill: "overload",
-		Claim: "goodput", Fix: "services.", Mesh: true,
+		Claim: "goodput", Cause: claim.ProxyTimeout, Fix: "services.", Mesh: true,
 	}, {
 		Name:  "retries-without-budget",
 		About: "what fails is tried again as often as it may be, however much fails: what retries do that nobody thought through to the end",
