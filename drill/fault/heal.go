@@ -136,7 +136,7 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 	case "autoscale":
 		return m.autoscale(ctx, h)
 	case "patch":
-		return patchBack(ctx, m.kube, m.objects, h)
+		return patchObject(ctx, m.kube, m.objects, h)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
 		client, err := ground.Connect(m.access.Ground)
 		if err != nil {
