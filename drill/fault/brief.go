@@ -147,8 +147,9 @@ func patched(list []Heal) string {
 	return strings.Join(names, ", ")
 }
 
-// patchBack says whether it changed anything. What is gone needs nothing.
-func patchBack(ctx context.Context, kube kubernetes.Interface, objects dynamic.Interface, h Heal) (changed bool, err error) {
+// patchObject makes a patch, or undoes one, and says whether that changed anything.
+// What is gone needs nothing.
+func patchObject(ctx context.Context, kube kubernetes.Interface, objects dynamic.Interface, h Heal) (changed bool, err error) {
 	var before, after metav1.Object
 	options := metav1.PatchOptions{FieldManager: manager}
 	switch h.Kind {

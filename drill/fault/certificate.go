@@ -132,7 +132,7 @@ func (r *rotation) prepare(ctx context.Context, tell func(record.Event)) error {
 		if h.Kind == "Deployment" {
 			tell(on(h.Name, done, h.Kind+" "+h.Name+" rolls, for certificates of "+certificateLife.String()))
 		}
-		if _, err := patchBack(ctx, r.site.Kube, r.site.Objects, h); err != nil {
+		if _, err := patchObject(ctx, r.site.Kube, r.site.Objects, h); err != nil {
 			return err
 		}
 	}

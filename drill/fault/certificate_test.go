@@ -249,7 +249,7 @@ func TestCertificateRotation(t *testing.T) {
 			}
 		}
 		for _, h := range i.Heals {
-			if _, err := patchBack(t.Context(), s.Kube, s.Objects, h); err != nil {
+			if _, err := patchObject(t.Context(), s.Kube, s.Objects, h); err != nil {
 				t.Error(err)
 			}
 			if text := h.String(); !strings.HasPrefix(text, "give "+h.Kind+" ") {
@@ -339,10 +339,10 @@ func TestCertificateRotationRefuses(t *testing.T) {
 		}
 	}
 	s, _, _ := authorized(t)
-	if _, err := patchBack(t.Context(), s.Kube, s.Objects, Heal{Do: "patch", Kind: "Poem"}); err == nil {
+	if _, err := patchObject(t.Context(), s.Kube, s.Objects, Heal{Do: "patch", Kind: "Poem"}); err == nil {
 		t.Error("it can patch a poem")
 	}
-	if changed, err := patchBack(t.Context(), s.Kube, s.Objects, Heal{Do: "patch", Kind: "Deployment", Namespace: "fleet", Name: "gone", Patch: "{}"}); changed || err != nil {
+	if changed, err := patchObject(t.Context(), s.Kube, s.Objects, Heal{Do: "patch", Kind: "Deployment", Namespace: "fleet", Name: "gone", Patch: "{}"}); changed || err != nil {
 		t.Errorf("what is gone: %t, %v", changed, err)
 	}
 }

@@ -140,7 +140,7 @@ func (m *mender) step(ctx context.Context, h Heal) (changed bool, err error) {
 	case "enmesh":
 		return m.enmesh(ctx, h)
 	case "patch":
-		return patchBack(ctx, m.kube, m.objects, h)
+		return patchObject(ctx, m.kube, m.objects, h)
 	case "remove":
 		return removeNamespace(ctx, m.kube, h.Name)
 	case "power", "thaw", "plug", "join", "start", "resume", "mend", "apply":
