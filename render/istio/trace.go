@@ -22,8 +22,8 @@ const (
 const CollectorHost = Collector + "." + CollectorNamespace + ".svc.cluster.local"
 
 const (
-	traceBackend = "nines-traces"
-	exportTimeout  = 5 * time.Second
+	traceBackend  = "nines-traces"
+	exportTimeout = 5 * time.Second
 )
 
 // traceProvider has proxies export to the collector. They understand W3C's trace
