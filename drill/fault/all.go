@@ -183,7 +183,7 @@ func All() []Fault {
 		{
 			Name: "tracing", Ground: true, mesh: true, traces: true, prepare: tracing,
 			About: [2]string{
-				"breaks nothing, and has every request ask to be traced",
+				"breaks nothing: it has every request ask to be traced",
 				"stands for the day on which somebody needs a trace: it must be whole, from the gateway to the database",
 			},
 		},
