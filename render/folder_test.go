@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -119,4 +120,29 @@ func content(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+func TestSetHasEachOnce(t *testing.T) {
+	object := func(kind, name string) any {
+		return map[string]any{"kind": kind, "metadata": map[string]any{"namespace": "fleet", "name": name}}
+	}
+	for want, second := range map[string]func(*render.Set){
+		"":                             func(s *render.Set) { s.Add("b.yaml", object("Service", "b")) },
+		"file apps/a.yaml is in":       func(s *render.Set) { s.Add("a.yaml", object("Service", "b")) },
+		"Service fleet/a is in apps/a": func(s *render.Set) { s.Add("b.yaml", object("Service", "a")) },
+	} {
+		set := render.NewSet("apps")
+		set.Add("a.yaml", object("Service", "a"))
+		second(set)
+		files, err := set.Files()
+		if want == "" {
+			if err != nil || len(files) != 2 {
+				t.Errorf("%d files, %v", len(files), err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want %q", err, want)
+		}
+	}
 }

@@ -14,6 +14,7 @@ const maxGrace = 10 * time.Minute
 // check finds what is well-formed and makes no sense.
 func (d *decoder) check(sys *System) {
 	d.checkNamespace(sys)
+	d.checkNames(sys)
 	d.checkSLO(sys.SLO)
 	d.checkClients(sys.Clients)
 	d.checkHosts(sys)
@@ -48,6 +49,32 @@ func (d *decoder) checkNamespace(sys *System) {
 	name := string(sys.Name)
 	if name == "default" || strings.HasPrefix(name, "kube-") {
 		d.reportAt("name", quote(name)+" is a namespace of Kubernetes itself", "name: fleet")
+	}
+	// Whoever is in one of these is trusted by a mesh, or rules it.
+	if name == "observability" || strings.HasPrefix(name, "aks-") || strings.HasPrefix(name, "istio-") {
+		d.reportAt("name", quote(name)+" is a namespace of the platform, or may become one", "name: fleet")
+	}
+}
+
+// checkNames refuses names of services that what is rendered has for others.
+func (d *decoder) checkNames(sys *System) {
+	taken := map[Name]string{
+		"mesh":     "the folder of the rules that are of no service",
+		"deny-all": "the policy that lets nobody in",
+	}
+	for _, store := range sys.Stores {
+		taken["store-"+store.Name] = "the secret of store " + string(store.Name)
+	}
+	for _, service := range sys.Services {
+		if service.Expose != Hidden {
+			taken[service.Name+"-public"] = "the way in to " + string(service.Name)
+		}
+	}
+	for _, service := range sys.Services {
+		if what, is := taken[service.Name]; is {
+			path := join("services", string(service.Name))
+			d.report(d.at(path), path, fmt.Sprintf("%s is what %s is called; give the service another name", quote(string(service.Name)), what), string(service.Name)+"-api: {source: ./"+string(service.Name)+"}")
+		}
 	}
 }
 

@@ -76,19 +76,19 @@ func (m mesh) routes(service system.Service) []route {
 	return append(routes, route{name: "rest", timeout: rest, perTry: rest, retries: unsentRetries, retryOn: unsent})
 }
 
-// bySpecificity puts a path before those that match what it matches.
+// bySpecificity puts a path before those that match all that it matches: these
+// have more parameters.
 func bySpecificity(a, b system.Operation) int {
-	first, second := a.Name.Segments(), b.Name.Segments()
-	for i := range min(len(first), len(second)) {
-		switch {
-		case first[i] == second[i]:
-		case first[i] == "{}":
-			return 1
-		case second[i] == "{}":
-			return -1
+	return parameters(a.Name) - parameters(b.Name)
+}
+
+func parameters(o system.OperationName) (n int) {
+	for _, segment := range o.Segments() {
+		if segment == "{}" {
+			n++
 		}
 	}
-	return 0
+	return n
 }
 
 var word = regexp.MustCompile(`[A-Za-z0-9._~-]+`)
