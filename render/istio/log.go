@@ -4,7 +4,8 @@ package istio
 const logProvider = "nines-log"
 
 // logLabels are the fields of a line of the access log, one JSON object, and
-// what Envoy fills them with. A value that there is none of is null.
+// what Envoy fills them with. A value that there is none of is null. The path is
+// left out: it names vehicles, and its query places.
 var logLabels = map[string]string{
 	"at":       "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%", // UTC
 	"ms":       "%DURATION%",
@@ -14,7 +15,6 @@ var logLabels = map[string]string{
 	"id":       "%REQ(X-REQUEST-ID)%",
 	"trace":    "%REQ(TRACEPARENT)%",
 	"method":   "%REQ(:METHOD)%",
-	"path":     "%REQ(:PATH)%",
 	"route":    "%ROUTE_NAME%",
 	"upstream": "%UPSTREAM_HOST%",
 	"cluster":  "%UPSTREAM_CLUSTER%",
