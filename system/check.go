@@ -18,8 +18,8 @@ func (d *decoder) check(sys *System) {
 	d.checkSLO(sys.SLO)
 	d.checkClients(sys.Clients)
 	d.checkHosts(sys)
-	if d.given("traces") && !sys.Traces.On() {
-		d.reportAt("traces.sample", "0% traces nothing; leave traces out instead", "sample: 1%")
+	if d.given("traces.sample") && !sys.Traces.On() {
+		d.reportAt("traces.sample", "0% traces nothing; a sample is above 0%, at most 100%: leave traces out instead", "sample: 1%")
 	}
 	for _, store := range sys.Stores {
 		if err := store.Storage.checkBytes("1Gi", "32Ti"); err != nil {
@@ -29,6 +29,7 @@ func (d *decoder) check(sys *System) {
 	for _, service := range sys.Services {
 		d.checkService(sys, service)
 	}
+	d.checkCycles(sys)
 }
 
 // reportAt fails a path, unless it has failed already.

@@ -48,7 +48,6 @@ func (d *decoder) checkClients(c Clients) {
 	if c.Budget < onePercent {
 		d.reportAt("clients.budget", c.Budget.String()+" is not from 1% to 100%", "budget: 20%")
 	}
-	const example = "clients: {attempts: 3, timeout: 1s, backoff: 200ms..2s, deadline: 5s}"
 	if c.Timeout < leastTry || c.Timeout > time.Minute {
 		d.reportAt("clients.timeout", fmt.Sprintf("%s is not from %s to 1m", shortDuration(c.Timeout), leastTry), "timeout: 1s")
 	}
@@ -56,13 +55,13 @@ func (d *decoder) checkClients(c Clients) {
 	case c.Deadline > 10*time.Minute:
 		d.reportAt("clients.deadline", shortDuration(c.Deadline)+" is more than 10m", "deadline: 5s")
 	case c.Timeout > c.Deadline:
-		d.reportAt("clients.deadline", fmt.Sprintf("%s ends before the timeout of one attempt, %s", shortDuration(c.Deadline), shortDuration(c.Timeout)), example)
+		d.reportAt("clients.deadline", fmt.Sprintf("%s ends before the timeout of one attempt, %s", shortDuration(c.Deadline), shortDuration(c.Timeout)), "deadline: "+shortDuration(time.Duration(max(c.Attempts, 1))*c.Timeout))
 	}
 	if c.Backoff.Min > c.Backoff.Max {
 		d.reportAt("clients.backoff", c.Backoff.String()+" ends before it begins", "backoff: "+Span{c.Backoff.Max, c.Backoff.Min}.String())
 	}
 	// Waits are random from nothing up, so the timeouts alone decide.
 	if before := time.Duration(c.Attempts-1) * c.Timeout; c.Timeout <= c.Deadline && before >= c.Deadline {
-		d.reportAt("clients.attempts", fmt.Sprintf("the last of %d attempts would begin after %s of waiting for the others, and the deadline is %s", c.Attempts, shortDuration(before), shortDuration(c.Deadline)), example)
+		d.reportAt("clients.attempts", fmt.Sprintf("the last of %d attempts would begin after %s of waiting for the others, and the deadline is %s", c.Attempts, shortDuration(before), shortDuration(c.Deadline)), fmt.Sprintf("attempts: %d", (c.Deadline-1)/c.Timeout+1))
 	}
 }

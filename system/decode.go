@@ -182,6 +182,7 @@ func (d *decoder) structure(n ast.Node, path string, v reflect.Value, example st
 			d.report(at, path, message, near.example)
 			seen[near.name] = true
 			d.marks[join(path, near.name)] = at
+			d.failed[join(path, near.name)] = true
 			return
 		}
 		seen[key] = true
@@ -256,10 +257,12 @@ func (d *decoder) texts(n ast.Node, path, example, pattern, meant string) map[st
 		}
 		switch {
 		case !is(pattern, key):
-			d.report(at, path, quote(key)+" is not "+meant, example)
+			d.fail(at, path, quote(key)+" is not "+meant, example)
 		case kind == ast.NullType:
+			d.failed[path] = true
 			d.report(at, join(path, key), `has no value; an empty one is ""`, example)
 		case kind != ast.StringType && kind != ast.IntegerType && kind != ast.FloatType && kind != ast.BoolType:
+			d.failed[path] = true
 			d.report(d.place(value), join(path, key), "is a "+kindName(kind)+"; text is meant", example)
 		default:
 			list[key] = text

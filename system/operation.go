@@ -21,7 +21,8 @@ type Operation struct {
 type OperationName string
 
 const (
-	operationPattern = `^(GET|HEAD|POST|PUT|PATCH|DELETE) (/|(/([A-Za-z0-9._~-]+|\{[A-Za-z][A-Za-z0-9_]*\}))+)$`
+	// No segment is . or .. alone.
+	operationPattern = `^(GET|HEAD|POST|PUT|PATCH|DELETE) (/|(/(\.{0,2}[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.{3}[A-Za-z0-9._~-]*|\{[A-Za-z][A-Za-z0-9_]*\}))+)$`
 
 	defaultAttempts = 3
 	// A try that is given less fails for a hiccup of the scheduler.
@@ -29,7 +30,10 @@ const (
 )
 
 func (o *OperationName) parse(text string, kind ast.NodeType) error {
-	if !is(operationPattern, text) {
+	switch segments := OperationName(text).Segments(); {
+	case slices.Contains(segments, "."), slices.Contains(segments, ".."):
+		return fmt.Errorf("%s has a segment . or .., and no request comes with one: paths are normalized on their way", quote(text))
+	case !is(operationPattern, text):
 		return fmt.Errorf("%s is not an operation: GET, HEAD, POST, PUT, PATCH or DELETE, a space, and a path whose segments are fixed or a {parameter}", quote(text))
 	}
 	*o = OperationName(text)
@@ -142,7 +146,52 @@ func (d *decoder) checkOperation(sys *System, path string, service Service, o Op
 	case o.Attempts > 1 && len(service.Calls) > 0:
 		d.reportAt(attempts, fmt.Sprintf("%s calls %s, and that hop tries again by itself; attempts here would multiply with it", service.Name, service.Calls[0]), "attempts: 1")
 	case o.PerTry() < leastTry:
-		d.reportAt(attempts, fmt.Sprintf("%d attempts, and up to %s of waits between them, leave each %s of the %s that the operation may take; it needs %s or more", o.Attempts, waits(o.Attempts), max(o.PerTry(), 0), shortDuration(o.Timeout), leastTry), fmt.Sprintf("timeout: %s", shortDuration(time.Duration(o.Attempts)*leastTry+waits(o.Attempts))))
+		d.reportAt(attempts, fmt.Sprintf("%d attempts, and up to %s of waits between them, leave each %s of the %s that the operation may take; it needs %s or more: make fewer, or give it longer", o.Attempts, waits(o.Attempts), max(o.PerTry(), 0), shortDuration(o.Timeout), leastTry), fmt.Sprintf("attempts: %d, or timeout: %s", fitting(o), shortDuration(time.Duration(o.Attempts)*leastTry+waits(o.Attempts))))
+	}
+}
+
+// fitting is how many attempts the timeout of an operation has room for.
+func fitting(o Operation) int {
+	n := max(o.Attempts, 1)
+	for n > 1 && perTry(o.Timeout, n) < leastTry {
+		n--
+	}
+	return n
+}
+
+// need is the longest that one of those may take which a service calls.
+func (s *System) need(service Service) (longest time.Duration, of Name) {
+	for _, call := range service.Calls {
+		if callee, ok := s.Service(string(call)); ok && callee.Longest(s.Clients) > longest {
+			longest, of = callee.Longest(s.Clients), call
+		}
+	}
+	return longest, of
+}
+
+// checkCycles refuses calls that lead back to who makes them: the budget of each
+// would have to hold itself and more.
+func (d *decoder) checkCycles(sys *System) {
+	done := map[Name]bool{}
+	var way []string
+	var follow func(service Service)
+	follow = func(service Service) {
+		way = append(way, string(service.Name))
+		for i, call := range service.Calls {
+			callee, ok := sys.Service(string(call))
+			if from := slices.Index(way, string(call)); from >= 0 {
+				d.reportAt(join("services", string(service.Name), "calls", fmt.Sprint(i)), fmt.Sprintf("%s calls %s again, and so on: the time that each may take would have to hold that of itself; take one of these calls out", strings.Join(way[from:], " calls "), call), "")
+			} else if ok && !done[call] {
+				follow(callee)
+			}
+		}
+		way = way[:len(way)-1]
+		done[service.Name] = true
+	}
+	for _, service := range sys.Services {
+		if !done[service.Name] {
+			follow(service)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func TestEverything(t *testing.T) {
 				{Name: "GET /v1/vehicles/{vin}", Idempotent: true, Timeout: 2 * time.Second, Attempts: 1},
 			},
 			Limits: system.Limits{Connections: 120, Pending: 30, Requests: 100},
-			Calls:  []system.Name{"command"},
+			Calls:  []system.Name{"profile"},
 			Traffic: []system.Share{
 				{Name: "vehicle-next", Weight: 10_000_000, Header: system.Headers{"X-Preview": "true", "X-Ring": "2"}},
 				{Name: "vehicle-shadow", Mirror: 500_000},

@@ -16,6 +16,8 @@ type Percent int64
 const (
 	onePercent     = 1_000_000
 	percentPattern = `^(100|(0|[1-9][0-9]?)(\.[0-9]{1,6})?)%$`
+	finePattern    = `^(0|[1-9][0-9]?)\.[0-9]{7,}%$`
+	largePattern   = `^[1-9][0-9]{2,}(\.[0-9]+)?%$`
 	rangePattern   = `^[1-9][0-9]{0,3}\.\.[1-9][0-9]{0,3}$`
 	amountPattern  = `^([1-9][0-9]?|100)%$`
 )
@@ -24,7 +26,12 @@ func (p *Percent) parse(text string, kind ast.NodeType) error {
 	if kind == ast.IntegerType || kind == ast.FloatType {
 		return fmt.Errorf("%s has no unit; %s%% is meant", text, text)
 	}
-	if kind != ast.StringType || !is(percentPattern, text) {
+	switch {
+	case kind == ast.StringType && is(finePattern, text):
+		return fmt.Errorf("%s has more than six digits after the point", quote(text))
+	case kind == ast.StringType && is(largePattern, text) && !is(percentPattern, text):
+		return fmt.Errorf("%s is more than 100%%", quote(text))
+	case kind != ast.StringType || !is(percentPattern, text):
 		return fmt.Errorf("%s is not a share from 0%% to 100%%", describe(text, kind))
 	}
 	whole, fraction, _ := strings.Cut(strings.TrimSuffix(text, "%"), ".")

@@ -57,7 +57,7 @@ type Drain struct {
 	// Given says that the file gives Delay. Where no load balancer points at
 	// the replicas, one that it does not give is that of a hidden service.
 	Given   bool          `yaml:"-"`
-	Delay   time.Duration `yaml:"delay" example:"delay: 10s" jsonschema_description:"How long a leaving replica keeps serving, in whole seconds. 10s; 15s when exposed, for the load balancer's probes."`
+	Delay   time.Duration `yaml:"delay" example:"delay: 10s" jsonschema_description:"How long a leaving replica keeps serving, in whole seconds. 10s, if nothing is said; 15s for an exposed service without a mesh, since the load balancer probes it there, and not a gateway."`
 	Timeout time.Duration `yaml:"timeout" example:"timeout: 20s" jsonschema_description:"How long it then has to answer what it has begun, in whole seconds, more than 5s."`
 }
 

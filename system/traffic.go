@@ -26,14 +26,31 @@ const (
 )
 
 // What the way of a request changes, what means something else in a route of
-// Istio's, and what only a secret should open.
+// Istio's, what each request has a value of its own for, and what only a secret
+// should open.
 var reservedHeaders = map[string]string{
 	"host": "a name of a host; give the service a host", "authority": "a name of a host; give the service a host",
 	"uri": "no header in a route", "method": "no header in a route", "scheme": "no header in a route",
 	"connection": "not passed on", "keep-alive": "not passed on", "te": "not passed on", "trailer": "not passed on",
 	"transfer-encoding": "not passed on", "upgrade": "not passed on", "content-length": "not passed on",
+	"expect": "not passed on", "proxy-connection": "not passed on", "http2-settings": "not passed on",
 	"x-request-id": "given anew by the gateway", "x-forwarded-for": "given anew by the gateway", "x-forwarded-proto": "given anew by the gateway",
-	"authorization": "a secret, and secrets do not belong into this file", "cookie": "a secret, and secrets do not belong into this file",
+	"x-forwarded-client-cert": "given anew by the gateway",
+	"traceparent":             "another one in each request", "tracestate": "another one in each request", "b3": "another one in each request",
+	"proxy-authorization": "a secret, and secrets do not belong into this file",
+	"authorization":       "a secret, and secrets do not belong into this file", "cookie": "a secret, and secrets do not belong into this file",
+}
+
+// reserved says why no traffic can be told by a header, "" if some can.
+func reserved(header string) string {
+	header = strings.ToLower(header)
+	switch {
+	case strings.HasPrefix(header, "x-envoy-"):
+		return "taken away or given anew by the gateway"
+	case strings.HasPrefix(header, "x-b3-"):
+		return "another one in each request"
+	}
+	return reservedHeaders[header]
 }
 
 // Chained says whether answers of a service may depend on a hop behind it: it
@@ -75,11 +92,16 @@ func (d *decoder) checkTraffic(sys *System, at func(...string) string, service S
 			d.report(d.at(path), path, missing("service", share.Name, others), "")
 			continue
 		case ok && len(target.Traffic) > 0:
-			d.report(d.at(path), path, fmt.Sprintf("%s shares its own traffic with %s; a request is shared once, where it comes in", share.Name, target.Traffic[0].Name), "")
+			d.report(d.at(path), path, fmt.Sprintf("%s shares its own traffic with %s; a request is shared once, where it comes in: leave one of the two out", share.Name, target.Traffic[0].Name), "")
 		}
 		d.checkShare(path, service, share)
 		if sum += share.Weight; sum > 100*onePercent && sum-share.Weight <= 100*onePercent {
-			d.reportAt(join(path, "weight"), fmt.Sprintf("the weights come to %s with this one, and there is 100%% to share", sum), "")
+			message, left := fmt.Sprintf("the weights come to %s with this one, and there is 100%% to share", sum), 100*onePercent-(sum-share.Weight)
+			if left < onePercent {
+				d.reportAt(join(path, "weight"), message+"; lower those before, or leave this one out", "")
+			} else {
+				d.reportAt(join(path, "weight"), message, fmt.Sprintf("weight: %d%%", left.Whole()))
+			}
 		}
 		d.checkHeaders(path, share.Header, service.Traffic[:i])
 		d.checkStandIn(sys, at, path, service, target, share)
@@ -110,17 +132,17 @@ func (d *decoder) checkHeaders(path string, headers Headers, earlier []Share) {
 	lower := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		one, value := join(path, "header", name), headers[name]
-		why, reserved := reservedHeaders[strings.ToLower(name)]
+		why := reserved(name)
 		before, twice := lower[strings.ToLower(name)]
 		switch {
-		case reserved:
+		case why != "":
 			d.report(d.at(one), one, "is "+why, "header: {X-Preview: \"true\"}")
 		case twice:
-			d.report(d.at(one), one, "is the same header as "+before, "")
+			d.report(d.at(one), one, "is the same header as "+before+"; leave one of the two out", "")
 		case value == "" || len(value) > longestValue || strings.TrimSpace(value) != value || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
 			d.report(d.at(one), one, fmt.Sprintf("has no value that a header can have: 1 to %d characters of ASCII, without space around them", longestValue), "header: {X-Preview: \"true\"}")
 		case looksSecret(value) != "":
-			d.report(d.at(one), one, "has a value that looks like "+looksSecret(value)+"; secrets do not belong into this file", "")
+			d.report(d.at(one), one, "has a value that looks like "+looksSecret(value)+"; secrets do not belong into this file", "header: {X-Preview: \"true\"}")
 		}
 		lower[strings.ToLower(name)] = name
 	}
@@ -134,7 +156,7 @@ func (d *decoder) checkHeaders(path string, headers Headers, earlier []Share) {
 			covered = covered && ok && headers[own] == value
 		}
 		if covered {
-			d.reportAt(join(path, "header"), fmt.Sprintf("every request with this goes to %s, which is named before", before.Name), "")
+			d.reportAt(join(path, "header"), fmt.Sprintf("every request with this goes to %s, which is named before; give it another value, or name what asks for more headers first", before.Name), "")
 		}
 	}
 }
@@ -145,22 +167,25 @@ func (d *decoder) checkStandIn(sys *System, at func(...string) string, path stri
 	report := func(format string, args ...any) { d.report(d.at(path), path, fmt.Sprintf(format, args...), "") }
 	behind := sys.behind(target)
 	if slices.ContainsFunc(behind[1:], func(s Service) bool { return s.Name == service.Name }) {
-		report("its calls lead back to %s, which would send it some of them again", service.Name)
+		report("its calls lead back to %s, which would send it some of them again; take that call out, or share with another service", service.Name)
 		return
 	}
 	if len(service.Operations) == 0 && len(target.Operations) > 0 {
 		report("%s can be asked anything, and %s only its operations; give %s operations, or %s none", service.Name, target.Name, service.Name, target.Name)
 	}
+	need, slowest := sys.need(target)
 	for _, o := range service.Operations {
 		i := slices.IndexFunc(target.Operations, func(other Operation) bool { return other.shape() == o.shape() })
 		switch {
+		case len(target.Operations) == 0 && o.Timeout < need:
+			report("%s, which it calls, may take %s, and who asks %s for %s waits %s; give it no longer there, or more here", slowest, shortDuration(need), service.Name, quote(string(o.Name)), shortDuration(o.Timeout))
 		case len(target.Operations) == 0:
 		case i < 0:
-			report("%s has no operation %s, and would be asked for it as %s is", target.Name, quote(string(o.Name)), service.Name)
+			report("%s has no operation %s, and would be asked for it as %s is; give it that operation too", target.Name, quote(string(o.Name)), service.Name)
 		case target.Operations[i].Timeout > o.Timeout:
-			report("%s may take %s for %s, and who asks %s waits %s", target.Name, shortDuration(target.Operations[i].Timeout), quote(string(o.Name)), service.Name, shortDuration(o.Timeout))
+			report("%s may take %s for %s, and who asks %s waits %s; give it no longer there, or more here", target.Name, shortDuration(target.Operations[i].Timeout), quote(string(o.Name)), service.Name, shortDuration(o.Timeout))
 		case o.Idempotent && !target.Operations[i].Idempotent:
-			report("%s may be asked for %s again, as %s is, and there it is not idempotent", target.Name, quote(string(o.Name)), service.Name)
+			report("%s may be asked for %s again, as %s is, and there it is not idempotent; say idempotent: true there if it is, or false here", target.Name, quote(string(o.Name)), service.Name)
 		}
 		if attempts := at("operations", string(o.Name), "attempts"); o.Attempts > 1 && len(service.Calls) == 0 && len(target.Calls) > 0 && share.Answers() && d.given(attempts) {
 			d.reportAt(attempts, fmt.Sprintf("%s answers for %s and calls %s, and that hop tries again by itself; attempts here would multiply with it", target.Name, service.Name, target.Calls[0]), "attempts: 1")

@@ -55,7 +55,7 @@ const (
 
 var patterns = compile(namePattern, variablePattern, sourcePattern, pathPattern, hostPattern, registryPattern, wholePattern,
 	percentPattern, rangePattern, amountPattern, quantityPattern, durationPattern,
-	spanPattern, operationPattern, headerPattern)
+	spanPattern, operationPattern, headerPattern, finePattern, largePattern)
 
 func compile(list ...string) map[string]*regexp.Regexp {
 	compiled := map[string]*regexp.Regexp{}

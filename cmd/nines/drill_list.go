@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ func newDrillListCommand() *cobra.Command {
 				Name   string   `json:"name"`
 				About  []string `json:"about"`
 				Ground bool     `json:"ground"`
+				Needs  []string `json:"needs"`
 				Window float64  `json:"windowSeconds"`
 			}
 			type bad struct {
@@ -34,7 +36,7 @@ func newDrillListCommand() *cobra.Command {
 				Twins  []bad `json:"twins"`
 			}{}
 			for _, d := range drill.All() {
-				answer.Drills = append(answer.Drills, row{d.Name, d.About[:], d.Ground, d.Window.Seconds()})
+				answer.Drills = append(answer.Drills, row{d.Name, d.About[:], d.Ground, d.Needs(), d.Window.Seconds()})
 			}
 			for _, t := range twin.All() {
 				answer.Twins = append(answer.Twins, bad{t.Name, t.About, t.Drill, t.Claim})
@@ -45,11 +47,7 @@ func newDrillListCommand() *cobra.Command {
 			w := cmd.OutOrStdout()
 			fmt.Fprintln(w, "drills (nines drill NAME):")
 			for _, d := range answer.Drills {
-				where := ""
-				if d.Ground {
-					where = " (needs a ground)"
-				}
-				fmt.Fprintf(w, "\n  %s%s\n    %s\n    %s\n", d.Name, where, d.About[0], d.About[1])
+				fmt.Fprintf(w, "\n  %s%s\n    %s\n    %s\n", d.Name, needs(d.Needs), d.About[0], d.About[1])
 			}
 			fmt.Fprintln(w, "\nknown-bad twins (nines drill --prove NAME):")
 			for _, t := range answer.Twins {
@@ -60,4 +58,12 @@ func newDrillListCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func needs(what []string) string {
+	if len(what) == 0 {
+		return ""
+	}
+	words := strings.NewReplacer("ground", "a ground", "mesh", "a mesh", "store", "a store").Replace(strings.Join(what, ", "))
+	return " (needs " + words + ")"
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/nines-ha/nines/system"
 )
@@ -19,13 +20,22 @@ func TestStarterWithEverything(t *testing.T) {
 		t.Errorf("not everything was there: %+v", sys)
 	}
 
+	given := sys.Services[0]
+	if given.Host == "" || len(given.Operations) != 1 || len(given.Calls) != 1 || len(given.Traffic) != 1 || !sys.Traces.On() || len(sys.Services) != 3 {
+		t.Errorf("not everything was there: %+v", sys)
+	}
+
 	plain, err := system.Parse(starter, "starter.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	given, left := sys.Services[0], plain.Services[0]
+	left := plain.Services[0]
+	if inMesh := left.Drain.InMesh(); inMesh.Delay != 10*time.Second {
+		t.Errorf("the starter says 10s of a mesh, and it is %s", inMesh.Delay)
+	}
 	given.Drain.Given = false
-	if given.Port != left.Port || given.Scale != left.Scale || given.Resources != left.Resources || given.Disruption != left.Disruption || given.Drain != left.Drain {
+	if given.Port != left.Port || given.Scale != left.Scale || given.Resources != left.Resources || given.Disruption != left.Disruption || given.Drain != left.Drain ||
+		given.Limits != left.Limits || sys.Clients != plain.Clients {
 		t.Errorf("the starter shows defaults that are not: %+v, and left out: %+v", given, left)
 	}
 }

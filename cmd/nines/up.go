@@ -112,9 +112,9 @@ func (flags *upFlags) own() (err error) {
 	info, err := os.Stat(flags.envoy)
 	switch {
 	case err != nil:
-		return fmt.Errorf("--envoy: %w", err)
+		return fmt.Errorf("--envoy is the path to an Envoy program: %w", err)
 	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("--envoy %s is no program: want a file that may be executed", flags.envoy)
+		return fmt.Errorf("--envoy is the path to an Envoy program, and %s is none: want a file that may be executed", flags.envoy)
 	case !flags.without.mesh():
 		return errors.New("--envoy is of the mesh, and --without mesh leaves that out: give one of the two")
 	}

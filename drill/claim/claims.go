@@ -35,6 +35,9 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 		c := add("availability", "≥ "+wording.Decimal(p.Availability*100, 6)+" %", got, available(r.Total, r.Failed) >= p.Availability)
 		total, bad := q.without(q.judged)
 		q.spare(c, available(total, bad) >= p.Availability)
+		if r.Total == 0 {
+			c.Got, c.Outcome = nothingDue, Inconclusive
+		}
 	}
 	if p.Failed != nil {
 		got := fmt.Sprintf("%s of %s%s in the whole run", wording.Count(v.Requests.RunFailed), wording.Count(v.Requests.Run), q.atFirst(v.Requests.FirstAttempt.RunFailed))
@@ -52,7 +55,10 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 			continue
 		}
 		if len(good) == 0 {
-			add(one.name, "≤ "+exactly(one.want), "nothing was answered well", false)
+			c := add(one.name, "≤ "+exactly(one.want), "nothing was answered well", false)
+			if len(q.judged) == 0 {
+				c.Got, c.Outcome = nothingDue, Inconclusive
+			}
 			continue
 		}
 		got := rank(good, one.perMille)
@@ -126,6 +132,9 @@ func (q *inquiry) claims(v *Verdict) []Claim {
 	}
 	return claims
 }
+
+// nothingDue is of a window without requests, which tells nothing of any.
+const nothingDue = "no request was due"
 
 func available(total, failed int) float64 {
 	if total == 0 {

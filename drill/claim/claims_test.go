@@ -173,3 +173,46 @@ func TestEjectedAndMeshedUnknown(t *testing.T) {
 		}
 	}
 }
+
+// A window without requests refutes nothing, however the record came to end there.
+func TestNothingDue(t *testing.T) {
+	for name, change := range map[string]func(b *script){
+		"cut": func(b *script) { b.Cut, b.End, b.Seconds, b.Stored, b.Phases = true, nil, nil, nil, b.Phases[:4] },
+		"run": func(*script) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newScript(t)
+			b.Header.Promise = record.Promise{Availability: 0.999, P99: 300 * ms, Recovery: 30 * s, Slow: 300 * ms}
+			b.Requests = nil
+			change(b)
+			v, err := Judge(b.Record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range v.Claims {
+				if c.Outcome == Refuted {
+					t.Errorf("%s is refuted: %s", c.Name, c.Got)
+				}
+				if c.Name != "recovery" && c.Got != nothingDue {
+					t.Errorf("%s: %s", c.Name, c.Got)
+				}
+			}
+			if v.Verdict != Inconclusive {
+				t.Errorf("%s: %s", v.Verdict, v.Because)
+			}
+		})
+	}
+}
+
+// That spans may be missing is told also where what was found is enough.
+func TestUntraced(t *testing.T) {
+	b := newScript(t)
+	b.End.Untraced = "the ground did not answer"
+	v, err := Judge(b.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Untraced != b.End.Untraced {
+		t.Errorf("untraced: %q", v.Untraced)
+	}
+}

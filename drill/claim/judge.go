@@ -45,7 +45,7 @@ func Judge(rec *record.Record) (*Verdict, error) {
 	v.Marks = q.marks()
 	v.Probes = q.probes()
 	if rec.End != nil {
-		v.Unread = rec.End.Unread
+		v.Unread, v.Untraced = rec.End.Unread, rec.End.Untraced
 	}
 	return v, nil
 }

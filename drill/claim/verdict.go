@@ -211,8 +211,9 @@ type Verdict struct {
 	Unmodelled  time.Duration `json:"outageOnAKS"` // Fault.Outage with AKS' clocks in place of ours
 	Timeline    []Bucket      `json:"timeline"`
 	Marks       []Mark        `json:"marks"`
-	Unread      []string      `json:"unread,omitempty"` // what proxies' logs say that is not in the record
-	Probes      []Probe       `json:"probes,omitempty"` // what must be refused, in the order in which it was tried
+	Unread      []string      `json:"unread,omitempty"`   // what proxies' logs say that is not in the record
+	Untraced    string        `json:"untraced,omitempty"` // why spans may be missing that were exported
+	Probes      []Probe       `json:"probes,omitempty"`   // what must be refused, in the order in which it was tried
 }
 
 // A Probe is an exchange that must be refused, and what came of it.

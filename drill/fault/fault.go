@@ -59,6 +59,21 @@ type Fault struct {
 	prepare      func(ctx context.Context, s *scene) (*Injection, error)
 }
 
+// Needs are what there must be for the fault to be possible: ground, mesh, store,
+// traffic (a service that shares its own), traces.
+func (f Fault) Needs() []string {
+	needs := []string{}
+	for _, one := range []struct {
+		name string
+		of   bool
+	}{{"ground", f.Ground}, {"mesh", f.mesh}, {"store", f.store}, {"traffic", f.shares}, {"traces", f.traces}} {
+		if one.of {
+			needs = append(needs, one.name)
+		}
+	}
+	return needs
+}
+
 // An Injection is a fault with its victims chosen. Nothing has happened yet.
 type Injection struct {
 	Touches []string // what will be done to what, in order, in words

@@ -95,3 +95,17 @@ func TestDoubtsTellOfUnreadLogs(t *testing.T) {
 		t.Errorf("no %q in:\n%s", want, out.String())
 	}
 }
+
+// And that spans may be missing, once.
+func TestDoubtsTellOfUntraced(t *testing.T) {
+	v := held()
+	v.Untraced = "the ground did not answer"
+	const want = "spans may be missing: the ground did not answer"
+	if got := otherDoubts(v); len(got) == 0 || got[len(got)-1] != want {
+		t.Errorf("no %q in %q", want, got)
+	}
+	v.Verdict, v.Because, v.Doubts = claim.Inconclusive, want, []string{want}
+	if got := otherDoubts(v); len(got) > 0 {
+		t.Errorf("told by the headline and by %q", got)
+	}
+}

@@ -60,11 +60,11 @@ func NewComparison(a, b *claim.Verdict) Comparison {
 	c.count("failed", a.Requests.Failed, b.Requests.Failed)
 	c.count("slow", a.Requests.Slow, b.Requests.Slow)
 	c.count("failed in the whole run", a.Requests.RunFailed, b.Requests.RunFailed)
-	c.lasting("p50", a.Latency.P50, b.Latency.P50)
-	c.lasting("p95", a.Latency.P95, b.Latency.P95)
-	c.lasting("p99", a.Latency.P99, b.Latency.P99)
-	c.lasting("p99.9", a.Latency.P999, b.Latency.P999)
-	c.lasting("max", a.Latency.Max, b.Latency.Max)
+	c.latency("p50", a.Latency, b.Latency, a.Latency.P50, b.Latency.P50)
+	c.latency("p95", a.Latency, b.Latency, a.Latency.P95, b.Latency.P95)
+	c.latency("p99", a.Latency, b.Latency, a.Latency.P99, b.Latency.P99)
+	c.latency("p99.9", a.Latency, b.Latency, a.Latency.P999, b.Latency.P999)
+	c.latency("max", a.Latency, b.Latency, a.Latency.Max, b.Latency.Max)
 	c.lasting("detected after", a.Fault.Detect, b.Fault.Detect)
 	c.lasting("recovered after", a.Fault.Recover, b.Fault.Recover)
 	c.lasting("replicas back after", a.Fault.Restored, b.Fault.Restored)
@@ -134,6 +134,15 @@ func (c *Comparison) count(name string, a, b int) {
 func (c *Comparison) lasting(name string, a, b time.Duration) {
 	row := Row{Group: "number", Name: name, A: reached(a), B: reached(b)}
 	if a >= 0 && b >= 0 {
+		row.Change = change((b - a).Seconds())
+	}
+	c.add(row)
+}
+
+// latency is a quantile of each, of which one without answers has none.
+func (c *Comparison) latency(name string, of, and claim.Latency, a, b time.Duration) {
+	row := Row{Group: "number", Name: name, A: quantile(of, a), B: quantile(and, b)}
+	if of.Max > 0 && and.Max > 0 {
 		row.Change = change((b - a).Seconds())
 	}
 	c.add(row)

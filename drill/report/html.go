@@ -114,6 +114,9 @@ func otherDoubts(v *claim.Verdict) []string {
 	if n := len(v.Unread); n > 0 {
 		others = append(others, fmt.Sprintf("%s not in the record, or not whole: %s", wording.Several(n, "access log of a proxy is", "access logs of proxies are"), v.Unread[0]))
 	}
+	if spans := "spans may be missing: " + v.Untraced; v.Untraced != "" && !slices.Contains(v.Doubts, spans) {
+		others = append(others, spans)
+	}
 	return others
 }
 

@@ -99,3 +99,16 @@ func TestCompareWithItself(t *testing.T) {
 		}
 	}
 }
+
+func TestCompareWithoutAnswers(t *testing.T) {
+	none := held()
+	none.Latency = claim.Latency{}
+	for _, r := range NewComparison(held(), none).Rows {
+		switch r.Group + " " + r.Name {
+		case "number p50", "number p95", "number p99", "number p99.9", "number max":
+			if r.B != "-" || r.Change != nil || !r.Differs {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+}
