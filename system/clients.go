@@ -61,7 +61,7 @@ func (d *decoder) checkClients(c Clients) {
 		d.reportAt("clients.backoff", c.Backoff.String()+" ends before it begins", "backoff: "+Span{c.Backoff.Max, c.Backoff.Min}.String())
 	}
 	// Waits are random from nothing up, so the timeouts alone decide.
-	if before := time.Duration(c.Attempts-1) * c.Timeout; c.Timeout <= c.Deadline && before >= c.Deadline {
+	if before := time.Duration(c.Attempts-1) * c.Timeout; 0 < c.Timeout && c.Timeout <= c.Deadline && before >= c.Deadline {
 		d.reportAt("clients.attempts", fmt.Sprintf("the last of %d attempts would begin after %s of waiting for the others, and the deadline is %s", c.Attempts, shortDuration(before), shortDuration(c.Deadline)), fmt.Sprintf("attempts: %d", (c.Deadline-1)/c.Timeout+1))
 	}
 }

@@ -141,6 +141,7 @@ func (d *decoder) checkOperation(sys *System, path string, service Service, o Op
 	}
 	attempts := join(path, "attempts")
 	switch {
+	case o.Attempts < 1: // refused by its bounds
 	case o.Attempts > 1 && !o.Idempotent:
 		d.reportAt(attempts, fmt.Sprintf("%d attempts of what is not idempotent could do it twice; say idempotent: true if doing it twice is as doing it once, or leave attempts out", o.Attempts), "idempotent: true")
 	case o.Attempts > 1 && len(service.Calls) > 0:
@@ -180,7 +181,11 @@ func (d *decoder) checkCycles(sys *System) {
 		for i, call := range service.Calls {
 			callee, ok := sys.Service(string(call))
 			if from := slices.Index(way, string(call)); from >= 0 {
-				d.reportAt(join("services", string(service.Name), "calls", fmt.Sprint(i)), fmt.Sprintf("%s calls %s again, and so on: the time that each may take would have to hold that of itself; take one of these calls out", strings.Join(way[from:], " calls "), call), "")
+				circle := way[from:]
+				if n := len(circle); n > 6 {
+					circle = []string{circle[0], circle[1], "…", circle[n-2], circle[n-1]}
+				}
+				d.reportAt(join("services", string(service.Name), "calls", fmt.Sprint(i)), fmt.Sprintf("%s calls %s again, and so on: the time that each may take would have to hold that of itself; take one of these calls out", strings.Join(circle, " calls "), call), "")
 			} else if ok && !done[call] {
 				follow(callee)
 			}

@@ -150,6 +150,7 @@ func TestSchemaAgreesOnValues(t *testing.T) {
 		{"service", "operations: {GET /: {idempotent: 1}}", false},
 		{"service", "operations: {GET /: {idempotent: 'true'}}", false},
 		{"service", "operations: {GET /: {attempts: 6}}", false},
+		{"service", "operations: {GET /: {attempts: 0}}", false},
 		{"service", "limits: {requests: 10, connections: 10, pending: 1}", true},
 		{"service", "limits: {requests: 0}", false},
 	}
