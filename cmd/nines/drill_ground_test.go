@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nines-ha/nines/drill/claim"
+	"github.com/nines-ha/nines/record"
 )
 
 // program is the real thing, built once, with a state directory of its own.
@@ -91,10 +93,10 @@ func TestDrills(t *testing.T) {
 		t.Fatal("the ground does not start")
 	}
 	t.Run("suite", func(t *testing.T) {
-		drills := "pod-kill,gray-pod,apiserver-loss,node-loss,database-restart"
+		drills := "pod-kill,gray-pod,apiserver-loss,node-loss,database-restart,identity-probe"
 		text, _ := p.run(t, 12*time.Minute, "drill", "suite", "--quick", "--json", "--only", drills)
 		all := verdicts(t, text)
-		if len(all) != 5 {
+		if len(all) != 6 {
 			t.Fatalf("%d verdicts", len(all))
 		}
 		for _, v := range all {
@@ -113,6 +115,9 @@ func TestDrills(t *testing.T) {
 			}
 			if !v.Mesh {
 				t.Errorf("%s: the verdict says that there is no mesh", v.Drill)
+			}
+			if v.Drill == "identity-probe" && (len(v.Probes) == 0 || slices.ContainsFunc(v.Probes, func(p claim.Probe) bool { return p.State == record.Admitted })) {
+				t.Errorf("%s: %+v", v.Drill, v.Probes)
 			}
 		}
 	})
