@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -55,18 +54,8 @@ func (l *impaired) status() []ImpairedStatus {
 }
 
 func (w *World) answerImpair(rw http.ResponseWriter, req *http.Request) {
-	r, err := w.region(req.PathValue("region"))
-	if err != nil {
-		answer(rw, err)
-		return
-	}
-	var what impair.Impairment
-	if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 64<<10)).Decode(&what); err != nil {
-		http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	if err := what.Validate(); err != nil {
-		http.Error(rw, err.Error(), http.StatusBadRequest)
+	r, what, ok := asked[impair.Impairment](w, rw, req)
+	if !ok {
 		return
 	}
 	answer(rw, r.impair(req.Context(), what))

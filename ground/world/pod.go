@@ -2,8 +2,10 @@ package world
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +13,25 @@ import (
 
 	"github.com/nines-ha/nines/ground/node"
 )
+
+// asked reads what is to be done in a pod of a region. Where that cannot be, it has
+// been answered.
+func asked[T interface{ Validate() error }](w *World, rw http.ResponseWriter, req *http.Request) (r *region, what T, ok bool) {
+	r, err := w.region(req.PathValue("region"))
+	if err != nil {
+		answer(rw, err)
+		return nil, what, false
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 64<<10)).Decode(&what); err != nil {
+		http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
+		return nil, what, false
+	}
+	if err := what.Validate(); err != nil {
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return nil, what, false
+	}
+	return r, what, true
+}
 
 // holderOf is a pod with a network of its own, and the process that holds it.
 func (r *region) holderOf(ctx context.Context, namespace, name string) (pod *corev1.Pod, pid int, err error) {

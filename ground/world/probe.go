@@ -12,18 +12,8 @@ import (
 const maxProbes = 16 // at once, of a region
 
 func (w *World) answerProbe(rw http.ResponseWriter, req *http.Request) {
-	r, err := w.region(req.PathValue("region"))
-	if err != nil {
-		answer(rw, err)
-		return
-	}
-	var what probe.Probe
-	if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 64<<10)).Decode(&what); err != nil {
-		http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	if err := what.Validate(); err != nil {
-		http.Error(rw, err.Error(), http.StatusBadRequest)
+	r, what, ok := asked[probe.Probe](w, rw, req)
+	if !ok {
 		return
 	}
 	got, err := r.probe(req.Context(), what)
