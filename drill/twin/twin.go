@@ -170,20 +170,20 @@ func All() []Twin {
 		Platform: []fault.Heal{{Do: "failurePolicy", Policy: "Ignore"}},
 	}, {
 		Name:  "no-timeout",
-		About: "a proxy waits for an answer as long as it takes: what Istio does where a route says nothing of time",
+		About: "everybody waits for an answer as long as it takes: what Istio does where a route says nothing of time, and most clients do",
 		Changes: []string{
 			"an operation may take an hour, and so may each try of it (timeout: 1h), which is as good as no timeout",
+			"clients wait for their first attempt until their deadline (clients.timeout, clients.attempts: 1); else they would come in by another gateway, until nobody is left to ask the slow replica",
 		},
-		// Not ejected: clients give up and come in by another gateway, until nobody
-		// from the zone of the slow pod is left to ask it.
 		Drill: "slow-pod",
-		Claim: "p99", Mesh: true,
+		Claim: "ejected", Mesh: true,
 		edit: func(s *system.Service) {
 			s.Operations = slices.Clone(s.Operations)
 			for i := range s.Operations {
 				s.Operations[i].Timeout = time.Hour
 			}
 		},
+		clients: func(c *system.Clients) { c.Timeout, c.Attempts = c.Deadline, 1 },
 	}, {
 		Name:  "no-circuit-breaking",
 		About: "whatever comes in is passed on, however much is under way: what a mesh does that nobody gave limits",
