@@ -176,7 +176,7 @@ func All() []Twin {
 			"clients wait for their first attempt until their deadline (clients.timeout, clients.attempts: 1); else they would come in by another gateway, until nobody is left to ask the slow replica",
 		},
 		Drill: "slow-pod",
-		Claim: "ejected", Mesh: true,
+		Claim: "p99", Mesh: true,
 		edit: func(s *system.Service) {
 			s.Operations = slices.Clone(s.Operations)
 			for i := range s.Operations {
