@@ -25,7 +25,7 @@ func shaped(p *record.Promise, s record.Service) {
 	rest := 1.0
 	for _, share := range s.Traffic {
 		rest -= share.Weight
-		if share.Weight > 0 || len(share.Headers) > 0 {
+		if share.Answers() {
 			shared.Weights[share.Service] = share.Weight
 		}
 		shared.Headed = shared.Headed || len(share.Headers) > 0

@@ -38,8 +38,7 @@ type Header struct {
 	Touches []string  `json:"touches"` // what the drill said it would do, in order
 	System  string    `json:"system"`
 	Region  string    `json:"region"`
-	Local   bool      `json:"local"`             // a proving ground; false: some other cluster
-	Rotated int       `json:"rotated,omitempty"` // each proxy shows so many certificates at least in the window, none expired, and another root in the end
+	Local   bool      `json:"local"` // a proving ground; false: some other cluster
 	Mesh    bool      `json:"mesh"`
 	Started time.Time `json:"started"`
 	Seed    uint64    `json:"seed"`

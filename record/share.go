@@ -9,6 +9,9 @@ type Share struct {
 	Mirror  float64           `json:"mirror,omitempty"` // of these, that it gets a copy of
 }
 
+// Answers says whether clients get answers of it; else it only has copies.
+func (s Share) Answers() bool { return s.Weight > 0 || len(s.Headers) > 0 }
+
 // Shared promises who gets which share of the requests. All are parts of one.
 type Shared struct {
 	// Weights are of the requests without headers, by the name of the service that

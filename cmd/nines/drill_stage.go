@@ -294,7 +294,7 @@ func (s *stage) enter(ctx context.Context) error {
 	}
 	s.site.Ground, s.site.Mesh = client, status.Mesh != ""
 	if s.site.Mesh {
-		s.gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
+		s.gateway = addOnGateway()
 	}
 	s.site.Access = fault.Access{Ground: client.Name, Kubeconfig: status.Kubeconfig, Context: s.site.Region}
 	for _, st := range status.Stores {
@@ -331,11 +331,16 @@ func (s *stage) reach(ctx context.Context, kubeconfig, name, where string) error
 	}
 	switch _, err := s.site.Kube.CoreV1().Services(istio.IngressNamespace).Get(ctx, istio.Ingress, metav1.GetOptions{}); {
 	case err == nil:
-		s.gateway = &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
+		s.gateway = addOnGateway()
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("look for the gateway of the mesh: %w", err)
 	}
 	return nil
+}
+
+// addOnGateway is the way in that AKS's add-on makes.
+func addOnGateway() *watch.Gateway {
+	return &watch.Gateway{Namespace: istio.IngressNamespace, Service: istio.Ingress}
 }
 
 func (s *stage) kube() error {

@@ -12,7 +12,7 @@ import (
 func TestOneAddOn(t *testing.T) {
 	for ground, rendered := range map[string]string{
 		mesh.Revision: istio.Revision, mesh.System: istio.SystemNamespace, mesh.SharedConfig: istio.SharedConfigMap,
-		mesh.IngressNamespace: istio.IngressNamespace, mesh.Ingress: istio.Ingress,
+		mesh.IngressNamespace: istio.IngressNamespace, mesh.Ingress: istio.Ingress, mesh.TrustDomain: istio.TrustDomain,
 	} {
 		if ground != rendered {
 			t.Errorf("the ground calls %q what is rendered as %q", ground, rendered)

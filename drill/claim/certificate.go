@@ -2,6 +2,7 @@ package claim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,15 +14,14 @@ import (
 // shown are the certificates of one proxy, as they were told.
 type shown []*record.Event
 
-// certificates are those of each proxy, told before the end of the window.
-func (q *inquiry) certificates() map[string]shown {
-	all := map[string]shown{}
+// certificates puts those of each proxy together.
+func (q *inquiry) certificates() {
+	q.proven = map[string]shown{}
 	for _, e := range q.events {
 		if e.Kind == record.CertificateKind && e.Certificate != nil && (!q.injected || e.At < q.window.to) {
-			all[e.Name] = append(all[e.Name], e)
+			q.proven[e.Name] = append(q.proven[e.Name], e)
 		}
 	}
-	return all
 }
 
 // different counts certificates; one that is told again, with other roots, is one.
@@ -58,7 +58,7 @@ func (s shown) turned() bool {
 // rotated is about what proxies show to each other, whatever came of requests.
 func (q *inquiry) rotated(least int, add adder) {
 	want := fmt.Sprintf("≥ %d a proxy, new root", least)
-	all := q.certificates()
+	all := q.proven
 	proxies := q.Header.Service.Replicas
 	if q.Header.Gateway != nil {
 		proxies += q.Header.Gateway.Replicas
@@ -67,11 +67,7 @@ func (q *inquiry) rotated(least int, add adder) {
 		add("rotated", want, fmt.Sprintf("the certificates of %d of %s were seen", len(all), wording.Several(proxies, "proxy", "proxies")), false).Outcome = Inconclusive
 		return
 	}
-	var names []string
-	for name := range all {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(all))
 	fewest, most := all[names[0]].different(), 0
 	var old, stuck, few []string
 	for _, name := range names {
@@ -112,10 +108,9 @@ func hasExpired(h *record.Hop) bool {
 
 // outOfDate names whose certificate it was, where that is known.
 func (q *inquiry) outOfDate(h *record.Hop, story string) blame {
-	all := q.certificates()
 	for _, pod := range []string{asked(h), h.Pod} {
 		var last *record.Event
-		for _, e := range all[pod] {
+		for _, e := range q.proven[pod] {
 			if e.At <= h.At {
 				last = e
 			}

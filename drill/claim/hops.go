@@ -34,10 +34,11 @@ const mostHops = 16
 // trails puts hops in the order of a request's way.
 func (q *inquiry) trails(sane func(...time.Duration) bool) {
 	q.trail = map[string][]*record.Hop{}
+	ofCopy := q.ofCopies()
 	for i := range q.Hops {
 		h := &q.Hops[i]
 		switch {
-		case !sane(h.At, h.Length), q.isCopy(h):
+		case !sane(h.At, h.Length), ofCopy(h):
 		case h.ID == "":
 			q.nameless = append(q.nameless, h)
 		case len(q.trail[h.ID]) < mostHops:

@@ -34,6 +34,7 @@ type inquiry struct {
 	trail    map[string][]*record.Hop // what proxies say of each request, in the order of its way
 	nameless []*record.Hop            // what they say of connections, by instant
 	trees    map[string]*traceTree    // of the requests that were traced
+	proven   map[string]shown         // certificates of each proxy, told before the end of the window
 	history  *history
 	ways     *ways
 	rules    []rule
@@ -61,6 +62,7 @@ func newInquiry(rec *record.Record) *inquiry {
 	}
 	q.takeIn()
 	q.findWindow()
+	q.certificates()
 	q.doubtRecord()
 	from := sort.Search(len(q.requests), func(i int) bool { return q.requests[i].Scheduled >= q.warm })
 	q.run = q.requests[from:]

@@ -150,13 +150,11 @@ func (q *inquiry) recovery(within time.Duration, after []*record.Request, from t
 		return
 	}
 	at, ok := q.wellFrom(after, from, func(*record.Request) bool { return false })
+	got := lasting(at - from)
 	if !ok {
-		c := add("recovery", want, "not within "+lasting(q.window.to-from), false)
-		at, ok = q.wellFrom(after, from, q.disturbed)
-		q.spare(c, ok && at-from <= within)
-		return
+		got = "not within " + lasting(q.window.to-from)
 	}
-	c := add("recovery", want, lasting(at-from), at-from <= within)
+	c := add("recovery", want, got, ok && at-from <= within)
 	at, ok = q.wellFrom(after, from, q.disturbed)
 	q.spare(c, ok && at-from <= within)
 }

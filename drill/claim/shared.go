@@ -177,15 +177,13 @@ func served(pod string, services map[string]float64) string {
 	return of
 }
 
-// isCopy tells whether what a proxy says is of a copy, which is not on the way of
-// the request that it is a copy of.
-func (q *inquiry) isCopy(h *record.Hop) bool {
-	names := map[string]float64{q.Header.Service.Name: 0}
+// ofCopies gives what tells whether a proxy speaks of a copy, which is not on the
+// way of the request that it is a copy of.
+func (q *inquiry) ofCopies() func(h *record.Hop) bool {
+	names, copied := map[string]float64{q.Header.Service.Name: 0}, map[string]bool{}
 	for _, share := range q.Header.Service.Traffic {
 		names[share.Service] = 0
+		copied[share.Service] = share.Mirror > 0 && !share.Answers()
 	}
-	of := served(h.Pod, names)
-	return slices.ContainsFunc(q.Header.Service.Traffic, func(s record.Share) bool {
-		return s.Service == of && s.Mirror > 0 && s.Weight == 0 && len(s.Headers) == 0
-	})
+	return func(h *record.Hop) bool { return copied[served(h.Pod, names)] }
 }

@@ -138,12 +138,13 @@ func (q *inquiry) traced(least float64, add adder) {
 	want := fmt.Sprintf("≥ %s %% of the traces whole", wording.Decimal(least*100, 6))
 	flaws, examples := map[string]int{}, map[string]string{}
 	total, broken, spared := 0, 0, 0
+	places := q.places()
 	for _, r := range q.attempts {
 		if !q.injected || !q.window.has(r.Scheduled) || !r.Sampled || r.Failed() {
 			continue
 		}
 		total++
-		flaw := q.trees[r.ID].flaw(q.places())
+		flaw := q.trees[r.ID].flaw(places)
 		if flaw == "" {
 			continue
 		}

@@ -112,11 +112,8 @@ func policyOf(w admissionv1.MutatingWebhook) string {
 // scaled says nil when there are as many pods as are wanted, and no others that are
 // still leaving.
 func scaled(ctx context.Context, kube kubernetes.Interface, h Heal) error {
-	d, err := kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
+	d, err := completed(ctx, kube, h.Namespace, h.Name)
 	if err != nil {
-		return err
-	}
-	if err := complete(d); err != nil {
 		return err
 	}
 	pods, err := podsOfDeployment(ctx, kube, h.Namespace, d.Spec.Selector)
@@ -134,11 +131,7 @@ func podsOfDeployment(ctx context.Context, kube kubernetes.Interface, namespace 
 	if err != nil {
 		return nil, err
 	}
-	list, err := kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: s.String()})
-	if err != nil {
-		return nil, err
-	}
-	return list.Items, nil
+	return listPods(ctx, kube, namespace, s.String())
 }
 
 func (m *mender) failurePolicy(ctx context.Context, h Heal) (changed bool, err error) {

@@ -47,7 +47,7 @@ func (r *rotation) shorten(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list Deployments of %s: %w", s.Namespace, err)
 	}
-	gateways, err := s.Kube.AppsV1().Deployments(mesh.IngressNamespace).List(ctx, metav1.ListOptions{LabelSelector: "istio=" + mesh.Ingress})
+	gateways, err := s.Kube.AppsV1().Deployments(mesh.IngressNamespace).List(ctx, metav1.ListOptions{LabelSelector: gatewayLabel})
 	if err != nil {
 		return fmt.Errorf("list Deployments of %s: %w", mesh.IngressNamespace, err)
 	}

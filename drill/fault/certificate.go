@@ -146,11 +146,7 @@ func (r *rotation) rolled(ctx context.Context) error {
 		if h.Kind != "Deployment" {
 			continue
 		}
-		d, err := r.site.Kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if err := complete(d); err != nil {
+		if _, err := completed(ctx, r.site.Kube, h.Namespace, h.Name); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
@@ -228,7 +224,7 @@ func (r *rotation) find(ctx context.Context, tell func(record.Event)) error {
 	if err != nil {
 		return err
 	}
-	gateways, err := r.podsOf(ctx, mesh.IngressNamespace, "istio="+mesh.Ingress)
+	gateways, err := r.podsOf(ctx, mesh.IngressNamespace, gatewayLabel)
 	if err != nil {
 		return err
 	}

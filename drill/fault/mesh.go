@@ -19,12 +19,12 @@ import (
 const (
 	istiodAway   = 15 * time.Second
 	istiodLabels = "app=istiod"
+	gatewayLabel = "istio=" + mesh.Ingress
 	sidecar      = "istio-proxy"
 )
 
 func gatewayLoss(ctx context.Context, sc *scene) (*Injection, error) {
-	labels := "istio=" + mesh.Ingress
-	pods, err := sc.podsOf(ctx, mesh.IngressNamespace, labels)
+	pods, err := sc.podsOf(ctx, mesh.IngressNamespace, gatewayLabel)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func gatewayLoss(ctx context.Context, sc *scene) (*Injection, error) {
 				return err
 			}
 			return until(ctx, "wait for another gateway", func(ctx context.Context) error {
-				now, err := sc.podsOf(ctx, mesh.IngressNamespace, labels)
+				now, err := sc.podsOf(ctx, mesh.IngressNamespace, gatewayLabel)
 				if err == nil && len(readyOf(now)) < len(ready) {
 					err = fmt.Errorf("%d of %d gateways are ready", len(readyOf(now)), len(ready))
 				}
@@ -138,11 +138,7 @@ func (sc *scene) withoutIstiod(ctx context.Context, meanwhile, after action) (*I
 		tell(on(name, undone, name+" scaled back"))
 		err := until(ctx, "wait for "+name, func(ctx context.Context) error {
 			for _, n := range names {
-				d, err := kube.AppsV1().Deployments(mesh.System).Get(ctx, n, metav1.GetOptions{})
-				if err != nil {
-					return err
-				}
-				if err := complete(d); err != nil {
+				if _, err := completed(ctx, kube, mesh.System, n); err != nil {
 					return err
 				}
 			}
@@ -237,12 +233,11 @@ func hasSidecar(p *corev1.Pod) bool {
 }
 
 func (sc *scene) podsOf(ctx context.Context, namespace, labels string) ([]corev1.Pod, error) {
-	list, err := sc.site.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
+	pods, err := listPods(ctx, sc.site.Kube, namespace, labels)
 	if err != nil {
 		return nil, fmt.Errorf("list pods of %s: %w", namespace, err)
 	}
-	slices.SortFunc(list.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
-	return list.Items, nil
+	return pods, nil
 }
 
 func readyOf(pods []corev1.Pod) (ready []corev1.Pod) {

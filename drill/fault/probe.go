@@ -23,7 +23,6 @@ const (
 
 const (
 	inboundPort = 15006 // where a sidecar takes in what comes to its pod
-	trustDomain = "cluster.local"
 )
 
 // meshProtocols are what a client in the mesh offers: the first has a sidecar take it
@@ -77,7 +76,7 @@ func (sc *prober) identity() []probe {
 	unknown.TLS = &ground.TLS{ALPN: meshProtocols}
 	forged.TLS = &ground.TLS{Identity: sc.name, ALPN: meshProtocols}
 	foreign, header := foreigner.ask(sc.service), foreigner.ask(sc.service)
-	header.Headers["X-Forwarded-Client-Cert"] = "By=spiffe://" + trustDomain + "/ns/" + sc.site.Namespace + "/sa/" + sc.site.Service + ";URI=" + sc.name
+	header.Headers["X-Forwarded-Client-Cert"] = "By=spiffe://" + mesh.TrustDomain + "/ns/" + sc.site.Namespace + "/sa/" + sc.site.Service + ";URI=" + sc.name
 	egress := ask(sc.victim.Namespace, sc.victim.Name, sc.gateway)
 	handshake := sc.statistics(`listener\..*\.ssl\.fail_verify_`)
 	own := []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: foreigner.namespace, Name: strangerPod}}}
@@ -171,14 +170,14 @@ func (sc *scene) prober(ctx context.Context) (*prober, error) {
 	if p.gateway, err = sc.addressOf(ctx, mesh.IngressNamespace, mesh.Ingress); err != nil {
 		return nil, err
 	}
-	gateways, err := sc.podsOf(ctx, mesh.IngressNamespace, "istio="+mesh.Ingress)
+	gateways, err := sc.podsOf(ctx, mesh.IngressNamespace, gatewayLabel)
 	if err != nil {
 		return nil, err
 	}
 	if len(gateways) == 0 {
 		return nil, fmt.Errorf("there is no ingress gateway; see \"kubectl -n %s get pods\"", mesh.IngressNamespace)
 	}
-	p.name = fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", trustDomain, mesh.IngressNamespace, gateways[0].Spec.ServiceAccountName)
+	p.name = fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", mesh.TrustDomain, mesh.IngressNamespace, gateways[0].Spec.ServiceAccountName)
 	return p, nil
 }
 

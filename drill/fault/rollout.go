@@ -61,11 +61,7 @@ func (sc *scene) onService(state, text string) record.Event {
 // rolledOut says nil when all replicas are new and available, and no old pod is
 // left, not even one that is ending.
 func (sc *scene) rolledOut(ctx context.Context, old map[types.UID]bool) error {
-	d, err := sc.site.Kube.AppsV1().Deployments(sc.site.Namespace).Get(ctx, sc.site.Service, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	if err := complete(d); err != nil {
+	if _, err := completed(ctx, sc.site.Kube, sc.site.Namespace, sc.site.Service); err != nil {
 		return err
 	}
 	pods, err := sc.podsNow(ctx)
@@ -78,6 +74,16 @@ func (sc *scene) rolledOut(ctx context.Context, old map[types.UID]bool) error {
 		}
 	}
 	return nil
+}
+
+// completed is a Deployment whose replicas are all new and available; else the error
+// says what is missing.
+func completed(ctx context.Context, kube kubernetes.Interface, namespace, name string) (*appsv1.Deployment, error) {
+	d, err := kube.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return d, complete(d)
 }
 
 func complete(d *appsv1.Deployment) error {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
@@ -119,9 +120,18 @@ func (sc *scene) lookAtCluster(ctx context.Context) (err error) {
 
 // podsNow are the pods of the Deployment, by name, those that are ending too.
 func (sc *scene) podsNow(ctx context.Context) ([]corev1.Pod, error) {
-	list, err := sc.site.Kube.CoreV1().Pods(sc.site.Namespace).List(ctx, metav1.ListOptions{LabelSelector: sc.selector})
+	pods, err := listPods(ctx, sc.site.Kube, sc.site.Namespace, sc.selector)
 	if err != nil {
 		return nil, fmt.Errorf("list pods of %s: %w", sc.site.Service, err)
+	}
+	return pods, nil
+}
+
+// listPods gives pods by name.
+func listPods(ctx context.Context, kube kubernetes.Interface, namespace, labels string) ([]corev1.Pod, error) {
+	list, err := kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(list.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	return list.Items, nil

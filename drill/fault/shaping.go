@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
 )
@@ -33,7 +31,7 @@ func shaping(ctx context.Context, sc *scene) (*Injection, error) {
 		if err != nil {
 			return nil, err
 		}
-		if share.Mirror > 0 && share.Weight == 0 && len(share.Headers) == 0 {
+		if share.Mirror > 0 && !share.Answers() {
 			mirrors = append(mirrors, other)
 		}
 		others = append(others, other)
@@ -106,11 +104,8 @@ func (sc *scene) at(ctx context.Context, service string) (*scene, error) {
 
 func (sc *scene) settled(ctx context.Context) error {
 	return until(ctx, "wait for "+sc.site.Service, func(ctx context.Context) error {
-		d, err := sc.site.Kube.AppsV1().Deployments(sc.site.Namespace).Get(ctx, sc.site.Service, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		return complete(d)
+		_, err := completed(ctx, sc.site.Kube, sc.site.Namespace, sc.site.Service)
+		return err
 	})
 }
 

@@ -244,7 +244,7 @@ func All() []Twin {
 		},
 		Drill: "certificate-rotation",
 		Claim: "failed", Cause: claim.CertificateExpired, Mesh: true,
-		Variant: "rotation-stopped",
+		Variant: fault.RotationStopped,
 	}, {
 		Name:  "wrong-weights",
 		About: "another version gets more of the requests than was decided: a step of yesterday's, or a route that was changed by hand",

@@ -25,6 +25,8 @@ const (
 	Ingress          = "aks-istio-ingressgateway-external"
 	// SharedConfig is the ConfigMap in System with the user's own mesh configuration.
 	SharedConfig = "istio-shared-configmap-" + Revision
+
+	TrustDomain = "cluster.local" // of all identities
 )
 
 // Engines are what has to be compiled for it.
@@ -64,9 +66,9 @@ func Manifests(ctx context.Context, c Config) ([]byte, error) {
 	var settings bytes.Buffer
 	err = t.Execute(&settings, struct {
 		Config
-		Revision, Version, System, IngressNamespace, Ingress, SharedConfig, Tolerations string
-		Gateways                                                                        int
-	}{c, Revision, engine.IstioVersion, System, IngressNamespace, Ingress, SharedConfig, tolerations, max(2, c.Zones)})
+		Revision, Version, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, Tolerations string
+		Gateways                                                                                     int
+	}{c, Revision, engine.IstioVersion, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, tolerations, max(2, c.Zones)})
 	if err != nil {
 		return nil, err
 	}

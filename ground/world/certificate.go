@@ -2,12 +2,8 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/internal/namespace"
@@ -27,8 +23,7 @@ func (w *World) answerCertificate(rw http.ResponseWriter, req *http.Request) {
 		answer(rw, err)
 		return
 	}
-	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(c)
+	tell(rw, c)
 }
 
 // certificate asks the proxy of a pod from inside the pod's network, where alone it
@@ -36,14 +31,7 @@ func (w *World) answerCertificate(rw http.ResponseWriter, req *http.Request) {
 func (r *region) certificate(ctx context.Context, space, name string) (mesh.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, certificateWait)
 	defer cancel()
-	pod, err := r.client.CoreV1().Pods(space).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return mesh.Certificate{}, unknown("region %s has no pod %s/%s", r.spec.Name, space, name)
-	}
-	if err != nil {
-		return mesh.Certificate{}, err
-	}
-	pid, err := r.processOf(pod)
+	_, pid, err := r.holderOf(ctx, space, name)
 	if err != nil {
 		return mesh.Certificate{}, err
 	}

@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -67,6 +66,5 @@ func (w *World) answerTraces(rw http.ResponseWriter, req *http.Request) {
 		http.Error(rw, "after: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(r.traces.After(after))
+	tell(rw, r.traces.After(after))
 }

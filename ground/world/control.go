@@ -132,8 +132,7 @@ type Order struct {
 func (w *World) serveControl() (*http.Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(rw).Encode(w.Status())
+		tell(rw, w.Status())
 	})
 	mux.HandleFunc("GET "+Networks, w.handNetworks)
 	mux.HandleFunc("GET /flows/{region}", w.answerFlows)
@@ -271,6 +270,12 @@ func answer(rw http.ResponseWriter, err error) {
 	default:
 		rw.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// tell answers with what was asked for.
+func tell(rw http.ResponseWriter, what any) {
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(what)
 }
 
 func (w *World) region(name string) (*region, error) {

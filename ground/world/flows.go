@@ -1,7 +1,6 @@
 package world
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -30,6 +29,5 @@ func (w *World) answerFlows(rw http.ResponseWriter, req *http.Request) {
 		answer(rw, err)
 		return
 	}
-	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(flows)
+	tell(rw, flows)
 }

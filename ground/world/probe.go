@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -21,8 +20,7 @@ func (w *World) answerProbe(rw http.ResponseWriter, req *http.Request) {
 		answer(rw, err)
 		return
 	}
-	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(got)
+	tell(rw, got)
 }
 
 // probe tries one exchange from the network of a pod.

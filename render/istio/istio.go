@@ -91,17 +91,18 @@ func (m mesh) add(files *render.Set) {
 	if gateway := m.gateway(); gateway != nil {
 		common("gateway.yaml", gateway)
 	}
-	for _, service := range m.system.Services {
-		add := func(name string, object any) { files.Add(path.Join(root, string(service.Name), name), object) }
-		add("sidecar.yaml", m.sidecar(service))
-		add("authorizationpolicy.yaml", m.allow(service))
-		add("destinationrule.yaml", m.destination(service))
+	add := func(service system.Service, name string, object any) {
+		files.Add(path.Join(root, string(service.Name), name), object)
 	}
 	for _, service := range m.system.Services {
-		add := func(name string, object any) { files.Add(path.Join(root, string(service.Name), name), object) }
-		add("virtualservice.yaml", m.inside(service))
+		add(service, "sidecar.yaml", m.sidecar(service))
+		add(service, "authorizationpolicy.yaml", m.allow(service))
+		add(service, "destinationrule.yaml", m.destination(service))
+	}
+	for _, service := range m.system.Services {
+		add(service, "virtualservice.yaml", m.inside(service))
 		if service.Expose != system.Hidden {
-			add("virtualservice-public.yaml", m.outside(service))
+			add(service, "virtualservice-public.yaml", m.outside(service))
 		}
 	}
 }
