@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/git"
 	"github.com/nines-ha/nines/ground/postgres"
 	"github.com/nines-ha/nines/ground/world"
 )
@@ -25,6 +26,15 @@ func (o *Owner) build(ctx context.Context) error {
 				return err
 			}
 			return o.send(world.Message{Ready: "root/" + postgres.RootName, Dir: dir})
+		})
+	}
+	if o.config.Delivery {
+		group.Go(func() error {
+			dir, err := builder.Root(ctx, git.RootName, git.RootPackages)
+			if err != nil {
+				return err
+			}
+			return o.send(world.Message{Ready: "root/" + git.RootName, Dir: dir})
 		})
 	}
 	group.Go(func() error {

@@ -31,6 +31,8 @@ type Config struct {
 	Envoy   string   // program of the mesh's proxies; "": the pinned release, which is fetched
 	Cache   string   // directory of engines, roots and images
 	Engines string   // folder with the pins of the engines
+	// Delivery has a managed Git host beside the first region.
+	Delivery bool
 	// Files answers what each region's cluster is to hold. It is called once,
 	// while the clusters start, and may take as long as compiling takes.
 	Files func(ctx context.Context) (map[string][]File, error)
@@ -99,6 +101,7 @@ func (e *RunningError) Error() string {
 func (c Config) spec(h home, ports []int) world.Spec {
 	s := world.Spec{
 		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh,
+		Delivery: c.Delivery,
 		Reserved: reserve(),
 	}
 	for i, r := range c.Regions {

@@ -84,6 +84,7 @@ func newRootCommand() *cobra.Command {
 		newStatusCommand(),
 		newLogsCommand(),
 		newKubeconfigCommand(),
+		newGitCommand(),
 		newApplyCommand(),
 		newInitCommand(),
 		newRenderCommand(buildImages),

@@ -57,6 +57,9 @@ func (w *World) parts() []part.Part {
 		}
 		parts = append(parts, p)
 	}
+	if w.git != nil {
+		parts = append(parts, w.gitParts()...)
+	}
 	for _, r := range w.regions {
 		parts = append(parts, r.parts()...)
 	}
@@ -70,7 +73,7 @@ func (w *World) arrival(name, about string) part.Part {
 func (w *World) buildNetwork(context.Context) error {
 	// One machine stands for many. Where it has too little CPU for all, what a cloud
 	// would have on machines of its own must not take it from the services.
-	for name, weight := range map[string]int{"system": 100, "stores": 400, "nodes": 800} {
+	for name, weight := range map[string]int{"system": 100, "managed": 100, "stores": 400, "nodes": 800} {
 		group := w.group.Child(name)
 		if err := errors.Join(group.Make(), group.Weigh(weight)); err != nil {
 			return err

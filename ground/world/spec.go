@@ -27,6 +27,9 @@ type Spec struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
+	// Delivery has a managed Git host beside the first region.
+	Delivery bool
+	GitPort  int // of the owner's loopback listener
 	// Reserved is what a node's size leaves out of the machine's, so that nodes
 	// on one machine do not each promise all of it.
 	Reserved Reserved

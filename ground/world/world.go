@@ -32,6 +32,7 @@ type World struct {
 	images   *images
 	regions  []*region
 	stores   []*store
+	git      *gitHost // nil without delivery
 	runner   *part.Runner
 	log      *slog.Logger
 	arrivals *arrivals
@@ -121,6 +122,9 @@ func newWorld(spec Spec) (*World, error) {
 	}
 	for i, name := range spec.Stores {
 		w.stores = append(w.stores, newStore(w, i, name))
+	}
+	if spec.Delivery {
+		w.git = newGitHost(w)
 	}
 	w.runner, err = part.NewRunner(w.parts(), func(e part.Event) { w.tell(Event{Part: &e}) })
 	return w, err
