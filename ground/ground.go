@@ -28,6 +28,9 @@ type Config struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
+	// MeshFiles are in every cluster before the first proxy of the mesh starts: its
+	// configuration, of which a proxy learns some at its start alone.
+	MeshFiles []File
 	Envoy   string   // program of the mesh's proxies; "": the pinned release, which is fetched
 	Cache   string   // directory of engines, roots and images
 	Engines string   // folder with the pins of the engines
@@ -107,7 +110,7 @@ func (e *RunningError) Error() string {
 
 func (c Config) spec(h home, ports []int) world.Spec {
 	s := world.Spec{
-		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh,
+		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh, MeshFiles: c.MeshFiles,
 		Delivery: c.Delivery,
 		Reserved: reserve(),
 	}

@@ -96,6 +96,15 @@ func configure(sys *system.System, engines string, mesh bool, envoy string) (gro
 			return manifests(ctx, sys, mesh)
 		},
 	}
+	if mesh {
+		shared, err := istio.SharedConfig(sys)
+		if err != nil {
+			return config, err
+		}
+		for _, f := range shared {
+			config.MeshFiles = append(config.MeshFiles, ground.File{Path: f.Path, Body: f.Body})
+		}
+	}
 	for _, r := range sys.Regions {
 		config.Regions = append(config.Regions, ground.Region{Name: string(r.Name), Zones: r.Zones, Nodes: r.Nodes})
 	}

@@ -27,6 +27,8 @@ type Spec struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
+	// MeshFiles are in every cluster before the first proxy of the mesh starts.
+	MeshFiles []File
 	// Delivery has a managed Git host beside the first region, and Argo CD in it, which
 	// brings what the files of all regions hold.
 	Delivery bool
