@@ -193,6 +193,9 @@ func (j *journey) change(ctx context.Context, d deliver.Deployment) (deliver.Dep
 // follow tells how a deployment arrives.
 func (j *journey) follow(ctx context.Context, d deliver.Deployment) deliver.Verdict {
 	follower := j.Follower.In(d.Regions...)
+	if len(follower.Regions) == 0 { // a commit that does not say where it goes
+		follower = j.Follower
+	}
 	release := deliver.Release{
 		Service: j.service, Namespace: string(j.sys.Name), Kind: j.Kind, Revision: d.Hash, Image: d.Image, Previous: d.Previous,
 	}
