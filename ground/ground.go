@@ -31,9 +31,9 @@ type Config struct {
 	// MeshFiles are in every cluster before the first proxy of the mesh starts: its
 	// configuration, of which a proxy learns some at its start alone.
 	MeshFiles []File
-	Envoy   string   // program of the mesh's proxies; "": the pinned release, which is fetched
-	Cache   string   // directory of engines, roots and images
-	Engines string   // folder with the pins of the engines
+	Envoy     string // program of the mesh's proxies; "": the pinned release, which is fetched
+	Cache     string // directory of engines, roots and images
+	Engines   string // folder with the pins of the engines
 	// Delivery has a managed Git host beside the first region, and Argo CD in it, which
 	// brings to all clusters what Files says.
 	Delivery bool

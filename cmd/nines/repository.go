@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/user"
 	"path"
 	"strings"
 
@@ -32,25 +31,46 @@ func repository(sys *system.System, images map[string]string, remote string, eng
 		return nil, options, err
 	}
 	for _, r := range sys.Regions {
-		region := argo.Region{Name: string(r.Name), Platform: []argo.Component{
-			{Name: "rollouts", Namespace: platform.RolloutsNamespace, Files: []render.File{{Path: "argo-rollouts.yaml", Body: append([]byte(render.Header+"\n"), rollouts...)}}},
-			{Name: "monitoring", Namespace: prometheus.Namespace},
-		}}
-		files, err := renderRegion(sys, region.Name, images, true)
+		services, metrics, err := rendered(sys, string(r.Name), images)
 		if err != nil {
 			return nil, options, err
 		}
-		for _, f := range files {
-			if name, of := strings.CutPrefix(f.Path, monitoring); of {
-				region.Platform[1].Files = append(region.Platform[1].Files, render.File{Path: name, Body: f.Body})
-				continue
-			}
-			region.Services = append(region.Services, f)
-		}
-		options.Regions = append(options.Regions, region)
+		options.Regions = append(options.Regions, argo.Region{Name: string(r.Name), Services: services, Platform: []argo.Component{
+			{Name: "rollouts", Namespace: platform.RolloutsNamespace, Files: []render.File{{Path: "argo-rollouts.yaml", Body: append([]byte(render.Header+"\n"), rollouts...)}}},
+			{Name: "monitoring", Namespace: prometheus.Namespace, Files: metrics},
+		}})
 	}
 	files, err := argo.Render(sys, options)
 	return files, options, err
+}
+
+// release is the tree anew, with other images in one region.
+func release(sys *system.System, tree []render.File, region string, images map[string]string) ([]render.File, error) {
+	options, err := argo.Read(sys, tree, string(sys.Deliver.Environment))
+	if err != nil {
+		return nil, err
+	}
+	for i := range options.Regions {
+		if r := &options.Regions[i]; r.Name == region {
+			if r.Services, _, err = rendered(sys, region, images); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return argo.Render(sys, options)
+}
+
+// rendered parts what is of the services from what is of Prometheus.
+func rendered(sys *system.System, region string, images map[string]string) (services, metrics []render.File, err error) {
+	files, err := renderRegion(sys, region, images, true)
+	for _, f := range files {
+		if name, of := strings.CutPrefix(f.Path, monitoring); of {
+			metrics = append(metrics, render.File{Path: name, Body: f.Body})
+			continue
+		}
+		services = append(services, f)
+	}
+	return services, metrics, err
 }
 
 // fill makes the repository of a ground's Git host hold what is described.
@@ -63,7 +83,7 @@ func fill(ctx context.Context, sys *system.System, images map[string]string, hos
 	if err != nil {
 		return delivered, err
 	}
-	clone, err := deliver.Clone(ctx, access(host), author(sys))
+	clone, err := deliver.Clone(ctx, access(host), author(ctx))
 	if err != nil {
 		return delivered, err
 	}
@@ -86,13 +106,4 @@ func fill(ctx context.Context, sys *system.System, images map[string]string, hos
 
 func access(host ground.GitAccess) deliver.Access {
 	return deliver.Access{URL: host.URL, CAFile: host.CAFile, Username: host.Username, Password: host.Password}
-}
-
-// author is who uses this machine.
-func author(sys *system.System) deliver.Author {
-	name := "nines"
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		name = u.Username
-	}
-	return deliver.Author{Name: name, Email: fmt.Sprintf("%s@%s.example", name, sys.Name)}
 }

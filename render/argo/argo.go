@@ -201,7 +201,7 @@ const (
 	rulesFolder = "rules/"
 )
 
-func (t *tree) root() string { return path.Join("environments", t.options.Environment) }
+func (t *tree) root() string { return Folder(t.options.Environment) }
 
 // folder is where the files of an app are.
 func (t *tree) folder(a app) string {
