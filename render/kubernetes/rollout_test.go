@@ -90,7 +90,7 @@ func rolloutProblems(t *testing.T, sys *system.System, service system.Service, f
 	}
 	budget := strict(t, files["poddisruptionbudget.yaml"], &policyv1.PodDisruptionBudget{}).Spec
 	promise(budget.MinAvailable == nil && budget.MaxUnavailable != nil, "the old version stands in for the canary in the budget")
-	if least := service.Disruption.MinAvailable; !least.IsZero() {
+	if least := service.Disruption.MinAvailable; !least.IsZero() && budget.MaxUnavailable != nil {
 		promise(budget.MaxUnavailable.IntValue() == scale.Min-least.Of(scale.Min), "%s of %d must be there, and %s may be away", least, scale.Min, budget.MaxUnavailable)
 	}
 	least := int(*canary.MinPodsPerReplicaSet)
