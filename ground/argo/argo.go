@@ -71,8 +71,8 @@ var settings []byte
 
 // leftOut are prefixes of names. Nobody needs Dex here, which signs people in with
 // accounts that they have elsewhere, nor notifications, which would go out to them.
-// The third is the one that secrets writes.
-var leftOut = []string{"argocd-dex-", "argocd-notifications-", "argocd-tls-certs-cm"}
+// The rest is what secrets writes.
+var leftOut = []string{"argocd-dex-", "argocd-notifications-", "argocd-tls-certs-cm", "argocd-secret"}
 
 // Manifests are Argo CD's objects as YAML, its namespace among them. They hold
 // secrets: they go to the API server, and nowhere else.

@@ -93,7 +93,7 @@ func TestManifests(t *testing.T) {
 		t.Errorf("repo-server: %+v", repo.Spec)
 	}
 	server := decode[appsv1.Deployment](t, found["Deployment argocd-server"])
-	if p := server.Spec.Template.Spec.Containers[0].ReadinessProbe; p.PeriodSeconds != 5 || p.HTTPGet == nil || p.HTTPGet.Path != "/healthz" {
+	if p := server.Spec.Template.Spec.Containers[0].ReadinessProbe; p.PeriodSeconds != 3 || p.HTTPGet == nil || p.HTTPGet.Path != "/healthz" {
 		t.Errorf("probe of the server: %+v", p)
 	}
 }
@@ -122,6 +122,14 @@ func TestSecrets(t *testing.T) {
 		}
 		if string(s.Data["name"]) != region || string(s.Data["server"]) != want.server || string(s.Data["config"]) != want.config {
 			t.Errorf("%s: %q", region, s.Data)
+		}
+	}
+	for name, field := range map[string]string{"argocd-secret": "server.secretkey", "argocd-redis": "auth"} {
+		s := decode[corev1.Secret](t, found["Secret "+name])
+		again, err := Manifests(c)
+		other := decode[corev1.Secret](t, objects(t, again, err)["Secret "+name])
+		if len(s.Data[field]) < 20 || string(s.Data[field]) == string(other.Data[field]) {
+			t.Errorf("%s is no secret", name)
 		}
 	}
 	// A password is in no other object.

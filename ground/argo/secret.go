@@ -1,6 +1,7 @@
 package argo
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,10 +29,15 @@ func (c Config) secrets() ([]byte, error) {
 	if len(c.Clusters) == 0 {
 		return nil, errors.New("there is no cluster to deliver to")
 	}
+	ours := map[string]string{"app.kubernetes.io/part-of": "argocd"}
 	objects := []any{
+		// Argo CD's components make these two by themselves when they are missing, and
+		// the others fail, or start without, until one has.
+		secret("argocd-secret", ours, map[string]string{"server.secretkey": rand.Text() + rand.Text()}),
+		secret("argocd-redis", ours, map[string]string{"auth": rand.Text()}),
 		&corev1.ConfigMap{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-			ObjectMeta: about("argocd-tls-certs-cm", map[string]string{"app.kubernetes.io/part-of": "argocd"}),
+			ObjectMeta: about("argocd-tls-certs-cm", ours),
 			Data:       map[string]string{at.Hostname(): string(c.Repository.CA)}, // by host, whatever the port
 		},
 		secret("repository", map[string]string{kindLabel: "repository"}, map[string]string{
