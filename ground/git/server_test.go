@@ -332,6 +332,18 @@ func TestTooManyAtOnce(t *testing.T) {
 	}
 }
 
+func TestGitIsBounded(t *testing.T) {
+	h := newHost(t, func(s *server) { s.git = 50 * time.Millisecond })
+	programs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(programs, "git"), []byte("#!/bin/sh\nsleep 600 & wait\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	if resp := h.get("GET", "/platform.git/info/refs?service=git-upload-pack", Reader, reads, nil); resp.StatusCode != http.StatusInternalServerError {
+		t.Errorf("answered %d by a git that hangs", resp.StatusCode)
+	}
+}
+
 func TestConnectionsAreBounded(t *testing.T) {
 	inner, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
