@@ -142,8 +142,8 @@ func (s *server) run(a *answer, req *http.Request, who user) {
 			inner.Header[name] = values
 		}
 	}
-	inner.Body = http.MaxBytesReader(a.ResponseWriter, req.Body, s.body)
-	inner.TransferEncoding = nil // where no length is told git reads to the end
+	inner.Body = http.MaxBytesReader(nil, req.Body, s.body) // it is read while the answer is written
+	inner.TransferEncoding = nil                            // where no length is told git reads to the end
 	env := []string{"GIT_PROJECT_ROOT=" + s.root, "GIT_HTTP_EXPORT_ALL=1"}
 	if who.Writes {
 		env = append(env, "REMOTE_USER="+who.Name) // without it http-backend takes nothing
