@@ -2,6 +2,7 @@ package ground
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -36,6 +37,17 @@ func (o *Owner) build(ctx context.Context) error {
 			}
 			return o.send(world.Message{Ready: "root/" + git.RootName, Dir: dir})
 		})
+		group.Go(func() error {
+			host, err := o.Git(ctx)
+			if err != nil {
+				return err
+			}
+			delivered, err := o.config.Deliver(ctx, host)
+			if err != nil {
+				return fmt.Errorf("fill the repository: %w", err)
+			}
+			return o.send(world.Message{Delivered: &delivered})
+		})
 	}
 	group.Go(func() error {
 		files, err := o.config.Files(ctx)
@@ -52,7 +64,7 @@ func (o *Owner) build(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh) }
+func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh, o.config.Delivery) }
 
 // tellMaking is of what only an image needs: a root, a wheel.
 func (o *Owner) tellMaking(e engine.Event) {

@@ -92,6 +92,8 @@ func newRootCommand() *cobra.Command {
 		newSchemaCommand(),
 		newReplayCommand(),
 		newDrillCommand(),
+		newDeployCommand(connectDelivery),
+		newRollbackCommand(connectDelivery),
 	)
 	return root
 }

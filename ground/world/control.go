@@ -211,6 +211,10 @@ func (w *World) serveControl() (*http.Server, error) {
 			answer(rw, err)
 			return
 		}
+		if w.spec.Delivery {
+			http.Error(rw, "here Git is the only way in: \"nines deploy\" releases a service, and \"nines git clone\" gets the repository for any other change", http.StatusConflict)
+			return
+		}
 		var files []File
 		if err := json.NewDecoder(http.MaxBytesReader(rw, req.Body, 16<<20)).Decode(&files); err != nil {
 			http.Error(rw, "body: "+err.Error(), http.StatusBadRequest)
