@@ -7,6 +7,7 @@ import (
 
 	"github.com/nines-ha/nines/ground/git"
 	"github.com/nines-ha/nines/ground/part"
+	"github.com/nines-ha/nines/ground/world"
 )
 
 // firstGitPort is where the owner looks for a free port for the Git host.
@@ -15,6 +16,9 @@ const firstGitPort = 7443
 // GitAccess is how programs of this machine clone from the ground's Git host and
 // push to it.
 type GitAccess = git.Outside
+
+// GitStatus is the Git host as it is now.
+type GitStatus = world.GitStatus
 
 // ErrNoGit says that a ground has no Git host, or not yet.
 var ErrNoGit = git.ErrNoFiles

@@ -207,6 +207,9 @@ func conditionOf(s ground.Status, h Heal) (is condition) {
 			is.suspended = is.suspended || i == 0 && st.Suspended && r.Name+"/"+st.Name == h.Part
 		}
 	}
+	if g := s.Git; g != nil {
+		is.suspended = is.suspended || g.Suspended && g.Part == h.Part
+	}
 	for _, p := range s.Parts {
 		is.halted = is.halted || p.Name == h.Part && p.State == "stopped"
 	}

@@ -195,4 +195,7 @@ func (b *book) unsteadyGround(say func(string, ...any)) {
 			say("store %s is suspended", s.Name)
 		}
 	}
+	if g := b.world.Git; g != nil && g.Suspended {
+		say("the Git host is suspended")
+	}
 }

@@ -199,7 +199,7 @@ func (h *Host) mount() error {
 // configure makes keys and passwords. The program reads them as root, before it
 // becomes www-data: what git runs cannot.
 func (h *Host) configure() error {
-	ca, err := pki.New(h.config.Host)
+	ca, err := pki.New(h.config.Host + " authority") // not as its certificate: OpenSSL would take that for its own issuer
 	if err != nil {
 		return err
 	}

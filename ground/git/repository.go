@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -44,13 +45,16 @@ const gitConfig = `[receive]
 	hooksPath = /nonexistent
 `
 
-// makeRepository makes the repository the first time, all or nothing.
+// makeRepository makes the repository the first time, all or nothing. To one that
+// is there it does what a git that a power cut ended could not.
 func (h *Host) makeRepository(ctx context.Context) error {
 	if err := os.Chown(h.config.Data, uid, gid); err != nil {
 		return err
 	}
 	final := filepath.Join(h.config.Data, Repository)
-	if _, err := os.Stat(final); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(final); err == nil {
+		return unlock(final)
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(h.config.Data, "new")); err != nil {
@@ -63,4 +67,24 @@ func (h *Host) makeRepository(ctx context.Context) error {
 		return fmt.Errorf("make the repository: %w\n%s", err, out)
 	}
 	return os.Rename(filepath.Join(h.config.Data, "new"), final)
+}
+
+// unlock takes away the locks of programs that are no more, which would have every
+// push refused, and what they had not taken in yet. No other can be running on the
+// repository: the ground's own lock sees to that.
+func unlock(repository string) error {
+	return filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), "tmp_objdir-"):
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+			return fs.SkipDir
+		case !d.IsDir() && (strings.HasSuffix(d.Name(), ".lock") || d.Name() == "gc.pid"): // no reference may be called so
+			return os.Remove(path)
+		}
+		return nil
+	})
 }

@@ -27,7 +27,7 @@ const (
 	maxHeader      = 16 << 10
 	headerWithin   = 10 * time.Second
 	bodyWithin     = 2 * time.Minute
-	gitWithin      = "150" // seconds
+	gitWithin      = 150 * time.Second
 	answerWithin   = 3 * time.Minute
 	idleWithin     = time.Minute
 	endWithin      = 4 * time.Second
@@ -47,13 +47,14 @@ type server struct {
 	users []user
 	log   *slog.Logger
 	body  int64         // the most of a request
+	git   time.Duration // the most for git to answer
 	wait  time.Duration // the most for a slot
 	grace time.Duration // the most at the end
 	slots chan struct{}
 }
 
 func newServer(root string, users []user, log *slog.Logger) *server {
-	return &server{root: root, users: users, log: log, body: maxBody, wait: maxWait, grace: endWithin, slots: make(chan struct{}, maxRequests)}
+	return &server{root: root, users: users, log: log, body: maxBody, git: gitWithin, wait: maxWait, grace: endWithin, slots: make(chan struct{}, maxRequests)}
 }
 
 // bounded is a server of HTTP/1.1, which git itself falls back to, with limits.
@@ -141,14 +142,14 @@ func (s *server) run(a *answer, req *http.Request, who user) {
 			inner.Header[name] = values
 		}
 	}
-	inner.Body = http.MaxBytesReader(a.ResponseWriter, req.Body, s.body)
-	inner.TransferEncoding = nil // where no length is told git reads to the end
+	inner.Body = http.MaxBytesReader(nil, req.Body, s.body) // it is read while the answer is written
+	inner.TransferEncoding = nil                            // where no length is told git reads to the end
 	env := []string{"GIT_PROJECT_ROOT=" + s.root, "GIT_HTTP_EXPORT_ALL=1"}
 	if who.Writes {
 		env = append(env, "REMOTE_USER="+who.Name) // without it http-backend takes nothing
 	}
 	(&cgi.Handler{
-		Path: "/usr/bin/timeout", Args: []string{"--kill-after=5", gitWithin, "git", "http-backend"},
+		Path: "/usr/bin/timeout", Args: []string{"--kill-after=5", fmt.Sprint(s.git.Seconds()), "git", "http-backend"},
 		Dir: "/", Env: env, InheritEnv: []string{"LC_ALL", "TZ"},
 		Logger: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}).ServeHTTP(a, inner)

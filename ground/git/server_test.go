@@ -234,6 +234,36 @@ func TestPushIsRefused(t *testing.T) {
 	}
 }
 
+// What a power cut leaves would have every push refused.
+func TestUnlock(t *testing.T) {
+	h := newHost(t, nil)
+	dir := h.clone()
+	h.commit(dir, "first", []byte("first\n"))
+	h.must(dir, Writer, writes, "push", "--quiet", "origin", "main")
+	h.commit(dir, "second", []byte("second\n"))
+	repository := filepath.Join(h.project, Repository)
+	incoming := filepath.Join(repository, "objects", "tmp_objdir-incoming-x1")
+	if err := os.MkdirAll(filepath.Join(incoming, "pack"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"refs/heads/main.lock", "packed-refs.lock", "gc.pid", "objects/maintenance.lock"} {
+		if err := os.WriteFile(filepath.Join(repository, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := h.git(dir, Writer, writes, "push", "origin", "main"); err == nil {
+		t.Fatalf("the locks do not matter:\n%s", out)
+	}
+	if err := unlock(repository); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(incoming); !os.IsNotExist(err) {
+		t.Errorf("what came in half is still there: %v", err)
+	}
+	h.must(dir, Writer, writes, "push", "--quiet", "origin", "main")
+	h.must(repository, "", "", "fsck", "--strict")
+}
+
 // get asks for a path as it is.
 func (h *host) get(method, path, user, password string, body io.Reader) *http.Response {
 	h.t.Helper()
@@ -329,6 +359,18 @@ func TestTooManyAtOnce(t *testing.T) {
 	<-h.slots
 	if resp := h.get("GET", "/platform.git/info/refs?service=git-upload-pack", Reader, reads, nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("answered %d with a slot free", resp.StatusCode)
+	}
+}
+
+func TestGitIsBounded(t *testing.T) {
+	h := newHost(t, func(s *server) { s.git = 50 * time.Millisecond })
+	programs := t.TempDir()
+	if err := os.WriteFile(filepath.Join(programs, "git"), []byte("#!/bin/sh\nsleep 600 & wait\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	if resp := h.get("GET", "/platform.git/info/refs?service=git-upload-pack", Reader, reads, nil); resp.StatusCode != http.StatusInternalServerError {
+		t.Errorf("answered %d by a git that hangs", resp.StatusCode)
 	}
 }
 

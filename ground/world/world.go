@@ -181,6 +181,9 @@ func (w *World) stop(ctx context.Context) error {
 	for _, s := range w.stores {
 		wg.Go(func() { w.runner.StopOne(ctx, s.part) })
 	}
+	if w.git != nil {
+		wg.Go(func() { w.runner.StopOne(ctx, w.git.part) })
+	}
 	wg.Wait()
 	return nil
 }
