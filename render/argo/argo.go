@@ -122,6 +122,7 @@ func (t *tree) add(region Region) error {
 	}
 	seen := map[string]string{}
 	names := map[string]bool{}
+	paths := map[string]bool{}
 	for _, a := range append(components, services...) {
 		if names[a.app.name] {
 			return fmt.Errorf("there is more than one %q; give a service or a component another name", a.app.name)
@@ -129,6 +130,9 @@ func (t *tree) add(region Region) error {
 		names[a.app.name] = true
 		for _, f := range a.files {
 			name := path.Join(t.folder(a.app), f.Path)
+			if err := t.admit(name, t.folder(a.app), paths); err != nil {
+				return err
+			}
 			body, objects, err := t.annotate(f)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -148,6 +152,20 @@ func (t *tree) add(region Region) error {
 	return nil
 }
 
+// admit refuses a path at which Argo CD would not find a file, or another one.
+func (t *tree) admit(name, folder string, paths map[string]bool) error {
+	switch {
+	case !strings.HasPrefix(name, folder+"/"):
+		return fmt.Errorf("%s is a path that leads out of %s", name, folder)
+	case path.Ext(name) != ".yaml":
+		return fmt.Errorf("%s: a file that is no .yaml is not synced", name)
+	case paths[name]:
+		return fmt.Errorf("%s is there more than once", name)
+	}
+	paths[name] = true
+	return nil
+}
+
 type folder struct {
 	app   app
 	files []render.File
@@ -159,6 +177,9 @@ func (t *tree) split(region Region) (components, services []folder, err error) {
 	for _, c := range region.Platform {
 		if c.Name == "" || c.Name == Base || c.Wave < 0 || c.Namespace == "" {
 			return nil, nil, fmt.Errorf("component %q, wave %d, namespace %q: want a name other than %s, a wave from 0 and a namespace", c.Name, c.Wave, c.Namespace, Base)
+		}
+		if slices.ContainsFunc(c.Files, func(f render.File) bool { return strings.HasPrefix(f.Path, rulesFolder) }) {
+			return nil, nil, fmt.Errorf("component %s: the files below rules are its mesh's; name its own otherwise", c.Name)
 		}
 		last = max(last, c.Wave)
 		components = append(components, folder{app{region: region.Name, name: c.Name, wave: c.Wave, namespace: c.Namespace}, c.Files})

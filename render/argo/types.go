@@ -59,10 +59,11 @@ type syncPolicy struct {
 	Retry       retry     `json:"retry"`
 }
 
+// What is false is left out: Argo CD writes its objects anew without it, and a
+// difference would stay for ever. allowEmpty is false by being absent.
 type automated struct {
-	Prune      bool `json:"prune"`
-	SelfHeal   bool `json:"selfHeal"`
-	AllowEmpty bool `json:"allowEmpty"`
+	Prune    bool `json:"prune"`
+	SelfHeal bool `json:"selfHeal"`
 }
 
 type retry struct {
@@ -96,7 +97,7 @@ type appProjectSpec struct {
 	Description                string        `json:"description"`
 	SourceRepos                []string      `json:"sourceRepos"`
 	Destinations               []destination `json:"destinations"`
-	ClusterResourceWhitelist   []groupKind   `json:"clusterResourceWhitelist"`
+	ClusterResourceWhitelist   []groupKind   `json:"clusterResourceWhitelist,omitempty"`
 	NamespaceResourceWhitelist []groupKind   `json:"namespaceResourceWhitelist"`
 }
 
