@@ -2,8 +2,8 @@
 // syncs, and the Applications, ApplicationSets and AppProjects that say how. Call
 // Render, and Bootstrap for what is applied by hand; Read takes a repository back
 // to what it was rendered from, and Releases says which images it runs. It is
-// pure: same system and options, same bytes. README.md, which it puts into the
-// repository, says how that is laid out.
+// pure: same system and options, same bytes. README.md, which it puts beside the
+// environments, says how they are laid out.
 //
 // It renders no object of a service or of the platform itself: those come in as
 // files, and go out with the annotations that tell Argo CD in which order they are
@@ -93,7 +93,7 @@ func renderAll(sys *system.System, o Options) ([]render.File, error) {
 		return nil, err
 	}
 	all := append(control, r.files...)
-	return append(all, render.File{Path: "README.md", Body: []byte(render.Header + "\n" + readme)}), nil
+	return append(all, render.File{Path: "environments/README.md", Body: []byte(render.Header + "\n" + readme)}), nil
 }
 
 // A tree is a repository that grows.
