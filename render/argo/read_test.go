@@ -1,6 +1,7 @@
 package argo_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,39 @@ func TestReleaseOfOneRegion(t *testing.T) {
 	}
 }
 
+// A service that is new is in the first region at first, one that is to go is gone
+// from there first; each is synced where it is.
+func TestServiceOfOneRegion(t *testing.T) {
+	sys, o := regions(t)
+	o.Regions[1].Services = slices.DeleteFunc(o.Regions[1].Services, func(f render.File) bool { return strings.Contains(f.Path, "/command/") })
+	o.Regions[0].Services = slices.DeleteFunc(o.Regions[0].Services, func(f render.File) bool { return strings.Contains(f.Path, "/vehicle/") })
+	sys.Services = sys.Services[:1]
+	files, err := argo.Render(sys, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range applications(t, objects(t, files)) {
+		if a.project == "services" {
+			got = append(got, a.name)
+		}
+	}
+	if diff := cmp.Diff([]string{"command-westeurope", "vehicle-northeurope"}, got); diff != "" {
+		t.Error(diff)
+	}
+	read, err := argo.Read(sys, files, "local")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := argo.Render(sys, read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(content(files), content(again)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	sys, _ := regions(t)
 	files := rendered(t, regions)
@@ -89,23 +123,23 @@ func TestReadRefuses(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	for want, damage := range map[string]func(*argo.Options){
-		"Secret store has data":      with("kind: Secret\napiVersion: v1\nmetadata: {name: store}\nstringData: {password: x}\n"),
-		"Secret odd has data":        with("kind: Secret\napiVersion: v1\nmetadata: {name: odd}\ndata: x\n"),
-		"no apiVersion, kind or":     with("a: b\n"),
-		"write its items one by one": with("kind: ConfigMapList\napiVersion: v1\nmetadata: {name: x}\nitems: []\n"),
-		"synced with Replace=true":   with("kind: Service\napiVersion: v1\nmetadata: {name: x, annotations: {argocd.argoproj.io/sync-options: 'Prune=false, Replace=true'}}\n"),
-		"platform/extra/x.yaml":      with("a: [\n"),
-		"an object has one owner":    with("kind: ServiceAccount\napiVersion: v1\nmetadata: {name: vehicle, namespace: fleet}\n"),
-		"a wave from 0":              func(o *argo.Options) { o.Regions[0].Platform[0].Wave = -1 },
-		"other than base":            func(o *argo.Options) { o.Regions[0].Platform[0].Name = argo.Base },
-		`more than one "vehicle"`:    func(o *argo.Options) { o.Regions[0].Platform[0].Name = "vehicle" },
-		"has no manifests":           func(o *argo.Options) { o.Regions[1].Services = o.Regions[1].Services[:4] },
-		"neither of the system":      func(o *argo.Options) { o.Regions[0].Services[0].Path = "etc/passwd" },
-		"the repository's address":   func(o *argo.Options) { o.Repository = "" },
-		"the files below rules are":  func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "rules/x.yaml" },
-		"path that leads out of":     func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "../x.yaml" },
-		"file that is no .yaml":      func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "x.tmpl" },
-		"x.yaml is there more than o": func(o *argo.Options) {
+		"Secret store has data":              with("kind: Secret\napiVersion: v1\nmetadata: {name: store}\nstringData: {password: x}\n"),
+		"Secret odd has data":                with("kind: Secret\napiVersion: v1\nmetadata: {name: odd}\ndata: x\n"),
+		"no apiVersion, kind or":             with("a: b\n"),
+		"write its items one by one":         with("kind: ConfigMapList\napiVersion: v1\nmetadata: {name: x}\nitems: []\n"),
+		"synced with Replace=true":           with("kind: Service\napiVersion: v1\nmetadata: {name: x, annotations: {argocd.argoproj.io/sync-options: 'Prune=false, Replace=true'}}\n"),
+		"platform/extra/x.yaml":              with("a: [\n"),
+		"ServiceAccount fleet/vehicle is in": with("kind: ServiceAccount\napiVersion: v1\nmetadata: {name: vehicle, namespace: fleet}\n"),
+		"a wave from 0":                      func(o *argo.Options) { o.Regions[0].Platform[0].Wave = -1 },
+		"other than base":                    func(o *argo.Options) { o.Regions[0].Platform[0].Name = argo.Base },
+		"application vehicle is in":          func(o *argo.Options) { o.Regions[0].Platform[0].Name = "vehicle" },
+		"is in no region":                    func(o *argo.Options) { o.Regions[0].Services, o.Regions[1].Services = nil, nil },
+		"neither of the system":              func(o *argo.Options) { o.Regions[0].Services[0].Path = "etc/passwd" },
+		"the repository's address":           func(o *argo.Options) { o.Repository = "" },
+		"the files below rules/ are":         func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "rules/x.yaml" },
+		"its path leads out of":              func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "../x.yaml" },
+		"what is no .yaml":                   func(o *argo.Options) { o.Regions[0].Platform[0].Files[0].Path = "x.tmpl" },
+		"platform/mesh/x.yaml is in": func(o *argo.Options) {
 			o.Regions[0].Platform[0].Files = append(o.Regions[0].Platform[0].Files, twice...)
 		},
 	} {

@@ -46,8 +46,8 @@ func TestSchema(t *testing.T) {
 func TestSchemaRefuses(t *testing.T) {
 	spec := func(o found) map[string]any { return o.fields["spec"].(map[string]any) }
 	for name, damage := range map[string]func(found){
-		"a misspelt field":     func(o found) { spec(o)["sourceRepoz"] = []any{} },
-		"a field of the wrong": func(o found) { spec(o)["sourceRepos"] = "one" },
+		"a misspelt field":          func(o found) { spec(o)["sourceRepoz"] = []any{} },
+		"a value of the wrong type": func(o found) { spec(o)["sourceRepos"] = "one" },
 		"a field deep inside": func(o found) {
 			spec(o)["destinations"].([]any)[0].(map[string]any)["cluster"] = "x"
 		},

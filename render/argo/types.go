@@ -17,9 +17,11 @@ const (
 	pathsAnnotation = "argocd.argoproj.io/manifest-generate-paths"
 	// approvedAnnotation, on an Application: a person says when, and guarded objects go.
 	approvedAnnotation = "argocd.argoproj.io/deletion-approved"
-	finalizer          = "resources-finalizer.argocd.argoproj.io"
-	clusterLabel       = "argocd.argoproj.io/secret-type"
-	inCluster          = "https://kubernetes.default.svc"
+	// regionsAnnotation, on the root: the regions in their order, for Read.
+	regionsAnnotation = "nines.dev/regions"
+	finalizer         = "resources-finalizer.argocd.argoproj.io"
+	clusterLabel      = "argocd.argoproj.io/secret-type"
+	inCluster         = "https://kubernetes.default.svc"
 )
 
 type application struct {
