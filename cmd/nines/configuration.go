@@ -11,6 +11,7 @@ import (
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/kubernetes"
+	"github.com/nines-ha/nines/render/prometheus"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -57,23 +58,52 @@ func manifests(ctx context.Context, sys *system.System, mesh bool) (map[string][
 	return files, nil
 }
 
-// renderRegion is all that the cluster of a region holds of a system.
+// renderRegion is all that the cluster of a region holds of a system, but for the
+// parts of the platform that are not described.
 func renderRegion(sys *system.System, region string, images map[string]string, mesh bool) ([]render.File, error) {
 	files, err := kubernetes.Render(sys, region, images, kubernetes.Options{Mesh: mesh})
 	if err != nil || !mesh {
 		return files, err
 	}
 	rules, err := istio.Render(sys, region, istio.Options{})
-	return append(rules, files...), err
+	if err != nil {
+		return nil, err
+	}
+	files = append(rules, files...)
+	if !sys.Deliver.On() {
+		return files, nil
+	}
+	metrics, err := prometheus.Render(sys, region, canaries(sys))
+	return append(metrics, files...), err
+}
+
+// canaries are what is asked of new versions.
+func canaries(sys *system.System) []prometheus.Canary {
+	var list []prometheus.Canary
+	for _, s := range sys.Services {
+		if c := s.Canary; c.On() {
+			list = append(list, prometheus.Canary{Service: s.Name, Hold: c.Hold, Success: c.Success, P99: c.P99, Requests: c.Requests, Deadline: c.Deadline})
+		}
+	}
+	return list
 }
 
 // configure is what a described system asks of a ground.
 func configure(sys *system.System, engines string, mesh bool, envoy string) (ground.Config, error) {
 	config := ground.Config{
-		Name: string(sys.Name), Mesh: mesh, Envoy: envoy,
+		Name: string(sys.Name), Mesh: mesh, Envoy: envoy, Delivery: sys.Deliver.On(),
 		Files: func(ctx context.Context) (map[string][]ground.File, error) {
 			return manifests(ctx, sys, mesh)
 		},
+	}
+	if mesh {
+		shared, err := istio.SharedConfig(sys)
+		if err != nil {
+			return config, err
+		}
+		for _, f := range shared {
+			config.MeshFiles = append(config.MeshFiles, ground.File{Path: f.Path, Body: f.Body})
+		}
 	}
 	for _, r := range sys.Regions {
 		config.Regions = append(config.Regions, ground.Region{Name: string(r.Name), Zones: r.Zones, Nodes: r.Nodes})
@@ -85,6 +115,15 @@ func configure(sys *system.System, engines string, mesh bool, envoy string) (gro
 	if config.Cache, err = engine.CacheDir(); err != nil {
 		return config, err
 	}
-	config.Engines, err = engine.Source(engines)
-	return config, err
+	if config.Engines, err = engine.Source(engines); err != nil {
+		return config, err
+	}
+	config.Deliver = func(ctx context.Context, host ground.GitAccess) (ground.Delivered, error) {
+		images, err := buildImages(ctx, sys)
+		if err != nil {
+			return ground.Delivered{}, err
+		}
+		return fill(ctx, sys, images, host, &engine.Builder{CacheDir: config.Cache, Source: config.Engines})
+	}
+	return config, nil
 }

@@ -84,6 +84,7 @@ func newRootCommand() *cobra.Command {
 		newStatusCommand(),
 		newLogsCommand(),
 		newKubeconfigCommand(),
+		newGitCommand(),
 		newApplyCommand(),
 		newInitCommand(),
 		newRenderCommand(buildImages),
@@ -91,6 +92,8 @@ func newRootCommand() *cobra.Command {
 		newSchemaCommand(),
 		newReplayCommand(),
 		newDrillCommand(),
+		newDeployCommand(connectDelivery),
+		newRollbackCommand(connectDelivery),
 	)
 	return root
 }

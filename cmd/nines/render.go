@@ -77,6 +77,9 @@ func (flags renderFlags) render(ctx context.Context, build ImagesFunc) ([]render
 	if err != nil {
 		return nil, err
 	}
+	if sys, err = flags.without.of(sys); err != nil {
+		return nil, err
+	}
 	region, err := chooseRegion(sys, flags.region)
 	if err != nil {
 		return nil, err

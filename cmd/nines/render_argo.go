@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
 	"regexp"
 
 	"github.com/spf13/cobra"
@@ -40,7 +39,7 @@ apply root-project.yaml and root.yaml of the environment, and commit the rest.`,
 			if err != nil {
 				return err
 			}
-			changes, err := render.Part(flags.dir, path.Join("environments", flags.environment), files)
+			changes, err := render.Part(flags.dir, argo.Folder(flags.environment), files)
 			if err != nil {
 				return err
 			}

@@ -44,6 +44,13 @@ func (r *region) applyMesh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, f := range r.world.spec.MeshFiles {
+		list, err := manifest.Decode(f.Path, f.Body)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, list...) // Apply takes configuration before what runs
+	}
 	r.mu.Lock()
 	r.meshObjects = objects
 	r.mu.Unlock()

@@ -35,7 +35,7 @@ func (t *tree) rootApplication() application {
 // component is an Application of its own rather than one of a set, since only
 // objects of the root wait for the wave before.
 func (t *tree) component(a app) application {
-	meta := t.meta(a.name+"-"+a.region, a.wave)
+	meta := t.meta(ApplicationName(a.name, a.region), a.wave)
 	maps.Copy(meta.Labels, map[string]string{RegionLabel: a.region})
 	meta.Annotations[pathsAnnotation] = "."
 	return application{TypeMeta: typed("Application"), ObjectMeta: meta, Spec: applicationSpec{
@@ -98,7 +98,7 @@ func (t *tree) serviceSet(name string, wave int) applicationSet {
 		PreservedFields: preserved{Annotations: []string{approvedAnnotation}},
 		Template: template{
 			Metadata: templateMeta{
-				Name: name + "-" + region,
+				Name: ApplicationName(name, region),
 				Labels: map[string]string{
 					"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": string(t.system.Name),
 					RegionLabel: region, OrderLabel: order,

@@ -106,7 +106,7 @@ func Bootstrap(files []render.File, environment string) []render.File {
 	var found []render.File
 	for _, name := range []string{"root-project.yaml", "root.yaml"} {
 		for _, f := range files {
-			if f.Path == path.Join("environments", environment, controlFolder, name) {
+			if f.Path == path.Join(Folder(environment), controlFolder, name) {
 				found = append(found, f)
 			}
 		}

@@ -16,7 +16,7 @@ import (
 // again with one thing changed: Render of what Read returns gives the same bytes.
 // To release region by region, change the Services of one region at a time.
 func Read(sys *system.System, files []render.File, environment string) (Options, error) {
-	r := reader{system: sys, files: files, root: path.Join("environments", environment) + "/"}
+	r := reader{system: sys, files: files, root: Folder(environment) + "/"}
 	o, err := r.options()
 	o.Environment = environment
 	if err != nil {
@@ -29,7 +29,7 @@ func Read(sys *system.System, files []render.File, environment string) (Options,
 // render/kubernetes takes as images.
 func Releases(files []render.File, environment, region string) (map[string]string, error) {
 	images := map[string]string{}
-	root := path.Join("environments", environment, "regions", region, "services") + "/"
+	root := path.Join(Folder(environment), "regions", region, "services") + "/"
 	for _, f := range files {
 		rest, found := strings.CutPrefix(f.Path, root)
 		service, _, _ := strings.Cut(rest, "/")

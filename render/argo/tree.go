@@ -33,7 +33,7 @@ type app struct {
 	objects      []object
 }
 
-func (t *tree) root() string { return path.Join("environments", t.options.Environment) }
+func (t *tree) root() string { return Folder(t.options.Environment) }
 
 // folder is where the files of an app are.
 func (t *tree) folder(a app) string {
