@@ -24,7 +24,7 @@ type renderFlags struct {
 	without           without
 }
 
-func newRenderCommand(images ImagesFunc) *cobra.Command {
+func newRenderCommand(images ImagesFunc, file FileFunc) *cobra.Command {
 	var flags renderFlags
 	cmd := &cobra.Command{
 		Use:   "render",
@@ -56,15 +56,15 @@ a manifest names its image by digest; --image names one that is built already.`,
 		},
 	}
 	flags.common(cmd, "folder to write to, instead of printing")
+	flags.without.add(cmd)
 	cmd.Flags().StringVar(&flags.region, "region", "", "region to render, if there are several")
-	cmd.AddCommand(newRenderArgoCommand(images))
+	cmd.AddCommand(newRenderArgoCommand(images, file))
 	return cmd
 }
 
 func (flags *renderFlags) common(cmd *cobra.Command, output string) {
 	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
 	cmd.Flags().StringVarP(&flags.dir, "output", "o", "", output)
-	flags.without.add(cmd)
 	cmd.Flags().StringArrayVar(&flags.images, "image", nil, "image of a service, as SERVICE=REFERENCE; may be repeated")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "with -o: print what changed as JSON")
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nines-ha/nines/system"
 )
 
 // No Application has a finalizer: one that is deleted, by whom or by what ever,
@@ -75,7 +77,7 @@ func policy() syncPolicy {
 }
 
 // serviceSet makes the Application of a service in each region whose cluster is
-// known. With several regions one waits for the one before to be healthy. Argo CD
+// known. If regions are rolled one at a time, one waits for the one before. Argo CD
 // takes the automation out of such Applications and syncs them itself, in their
 // order; it stays in the template, as it is what says that they are pruned.
 func (t *tree) serviceSet(name string, wave int) applicationSet {
@@ -115,7 +117,7 @@ func (t *tree) serviceSet(name string, wave int) applicationSet {
 		},
 	}}
 	set.Finalizers = []string{finalizer}
-	if len(apps) == 1 {
+	if len(apps) == 1 || t.system.Deliver.Regions == system.Together {
 		// Whoever is called at night can switch it off for a service.
 		set.Spec.IgnoreApplicationDifferences = []difference{{JSONPointers: []string{"/spec/syncPolicy/automated"}}}
 		return set

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/argo"
+	"github.com/nines-ha/nines/system"
 )
 
 // What these tests say of a repository they find out from its files alone, as
@@ -363,10 +364,19 @@ func TestWhatIsDeletedUnasked(t *testing.T) {
 	}
 }
 
-// One region has nothing to wait for, and Argo CD heals it itself.
+// Where there is nothing to wait for, Argo CD heals by itself.
 func TestRegionsAreRolledInOrder(t *testing.T) {
-	for name, want := range map[string][]string{"fleet": nil, "regions": {"1", "2"}} {
-		for _, o := range objects(t, rendered(t, trees[name])) {
+	together := func(t *testing.T) (*system.System, argo.Options) {
+		sys, o := regions(t)
+		sys.Deliver.Regions = system.Together
+		return sys, o
+	}
+	for name, c := range map[string]struct {
+		tree func(*testing.T) (*system.System, argo.Options)
+		want []string
+	}{"one region": {fleet, nil}, "one at a time": {regions, []string{"1", "2"}}, "together": {together, nil}} {
+		want := c.want
+		for _, o := range objects(t, rendered(t, c.tree)) {
 			if o.kind != "ApplicationSet" {
 				continue
 			}
