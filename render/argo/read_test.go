@@ -62,7 +62,7 @@ func TestReleaseOfOneRegion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(map[string]string{"command": want, "vehicle": "ghcr.io/example/vehicle" + digest}, images); diff != "" {
+		if diff := cmp.Diff(map[string]string{"command": want, "vehicle": "registry.example.com/fleet/vehicle" + digest}, images); diff != "" {
 			t.Errorf("%s: %s", region, diff)
 		}
 	}
