@@ -87,7 +87,7 @@ func newRootCommand() *cobra.Command {
 		newGitCommand(),
 		newApplyCommand(),
 		newInitCommand(),
-		newRenderCommand(buildImages),
+		newRenderCommand(buildImages, engineFile),
 		newValidateCommand(),
 		newSchemaCommand(),
 		newReplayCommand(),

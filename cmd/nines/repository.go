@@ -23,10 +23,10 @@ const monitoring = "platform/monitoring/"
 const rolloutsEngine = "argo-rollouts"
 
 // repository is the tree from which Argo CD delivers a system, whose host calls
-// itself remote.
-func repository(sys *system.System, images map[string]string, remote string, engines *engine.Builder) ([]render.File, argo.Options, error) {
+// itself remote. file is where a file is that goes with an engine.
+func repository(sys *system.System, images map[string]string, remote string, file func(name string) (string, error)) ([]render.File, argo.Options, error) {
 	options := argo.Options{Environment: string(sys.Deliver.Environment), Repository: remote}
-	rollouts, err := platform.Rollouts(engines.File)
+	rollouts, err := platform.Rollouts(file)
 	if err != nil {
 		return nil, options, err
 	}
@@ -79,7 +79,7 @@ func fill(ctx context.Context, sys *system.System, images map[string]string, hos
 	if err := engines.Build(ctx, rolloutsEngine); err != nil {
 		return delivered, err
 	}
-	files, options, err := repository(sys, images, host.Remote, engines)
+	files, options, err := repository(sys, images, host.Remote, engines.File)
 	if err != nil {
 		return delivered, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nines-ha/nines/system"
 )
 
 // No Application has a finalizer: one that is deleted, by whom or by what ever,
@@ -24,6 +26,11 @@ func (t *tree) rootApplication() application {
 	// A set that goes must leave its Applications: only in the background does
 	// its finalizer keep them from being collected with it.
 	a.Spec.SyncPolicy.SyncOptions = append(a.Spec.SyncPolicy.SyncOptions, "PrunePropagationPolicy=background")
+	var regions []string
+	for _, r := range t.options.Regions {
+		regions = append(regions, r.Name)
+	}
+	a.Annotations[regionsAnnotation] = strings.Join(regions, ",")
 	return a
 }
 
@@ -70,18 +77,19 @@ func policy() syncPolicy {
 }
 
 // serviceSet makes the Application of a service in each region whose cluster is
-// known. With several regions one waits for the one before to be healthy. Argo CD
+// known. If regions are rolled one at a time, one waits for the one before. Argo CD
 // takes the automation out of such Applications and syncs them itself, in their
 // order; it stays in the template, as it is what says that they are pruned.
-func (t *tree) serviceSet(a app, wave int) applicationSet {
+func (t *tree) serviceSet(name string, wave int) applicationSet {
 	const region, order = `{{ index .metadata.labels "` + RegionLabel + `" }}`, `{{ index .metadata.labels "` + OrderLabel + `" }}`
-	var names []string
-	for _, r := range t.options.Regions {
-		names = append(names, r.Name)
+	apps := t.of(name)
+	names := []string{}
+	for _, a := range apps {
+		names = append(names, a.region)
 	}
-	everywhere := a
+	everywhere := apps[0]
 	everywhere.region = region
-	set := applicationSet{TypeMeta: typed("ApplicationSet"), ObjectMeta: t.meta(a.name, wave), Spec: applicationSetSpec{
+	set := applicationSet{TypeMeta: typed("ApplicationSet"), ObjectMeta: t.meta(name, wave), Spec: applicationSetSpec{
 		GoTemplate:        true,
 		GoTemplateOptions: []string{"missingkey=error"},
 		Generators: []generator{{Clusters: clusters{Selector: metav1.LabelSelector{
@@ -92,9 +100,9 @@ func (t *tree) serviceSet(a app, wave int) applicationSet {
 		PreservedFields: preserved{Annotations: []string{approvedAnnotation}},
 		Template: template{
 			Metadata: templateMeta{
-				Name: ApplicationName(a.name, region),
+				Name: ApplicationName(name, region),
 				Labels: map[string]string{
-					"app.kubernetes.io/name": a.name, "app.kubernetes.io/part-of": string(t.system.Name),
+					"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": string(t.system.Name),
 					RegionLabel: region, OrderLabel: order,
 				},
 				Annotations: map[string]string{pathsAnnotation: "."},
@@ -102,34 +110,36 @@ func (t *tree) serviceSet(a app, wave int) applicationSet {
 			Spec: applicationSpec{
 				Project:           servicesProject,
 				Source:            t.source(t.folder(everywhere)),
-				Destination:       destination{Name: "{{ .name }}", Namespace: a.namespace},
+				Destination:       destination{Name: "{{ .name }}", Namespace: everywhere.namespace},
 				SyncPolicy:        policy(),
-				IgnoreDifferences: ignored(t.everywhere(a.name)),
+				IgnoreDifferences: ignored(union(apps)),
 			},
 		},
 	}}
 	set.Finalizers = []string{finalizer}
-	if len(names) == 1 {
+	if len(apps) == 1 || t.system.Deliver.Regions == system.Together {
 		// Whoever is called at night can switch it off for a service.
 		set.Spec.IgnoreApplicationDifferences = []difference{{JSONPointers: []string{"/spec/syncPolicy/automated"}}}
 		return set
 	}
 	set.Spec.Strategy = &strategy{Type: "RollingSync"}
-	for i := range names {
-		set.Spec.Strategy.RollingSync.Steps = append(set.Spec.Strategy.RollingSync.Steps, step{
-			MatchExpressions: []expression{{Key: OrderLabel, Operator: "In", Values: []string{strconv.Itoa(i + 1)}}},
-		})
+	for i, r := range t.options.Regions {
+		if slices.Contains(names, r.Name) {
+			set.Spec.Strategy.RollingSync.Steps = append(set.Spec.Strategy.RollingSync.Steps, step{
+				MatchExpressions: []expression{{Key: OrderLabel, Operator: "In", Values: []string{strconv.Itoa(i + 1)}}},
+			})
+		}
 	}
 	return set
 }
 
-// everywhere are a service's objects of all regions, each once.
-func (t *tree) everywhere(service string) []object {
+// union are the objects of all regions, each once.
+func union(apps []app) []object {
 	var objects []object
 	seen := map[string]bool{}
-	for _, a := range t.apps {
+	for _, a := range apps {
 		for _, o := range a.objects {
-			if id := o.id(a.namespace); a.service && a.name == service && !seen[id] {
+			if id := o.id(a.namespace); !seen[id] {
 				seen[id] = true
 				objects = append(objects, o)
 			}

@@ -2,8 +2,8 @@
 // syncs, and the Applications, ApplicationSets and AppProjects that say how. Call
 // Render, and Bootstrap for what is applied by hand; Read takes a repository back
 // to what it was rendered from, and Releases says which images it runs. It is
-// pure: same system and options, same bytes. README.md, which it puts into the
-// repository, says how that is laid out.
+// pure: same system and options, same bytes. README.md, which it puts beside the
+// environments, says how they are laid out.
 //
 // It renders no object of a service or of the platform itself: those come in as
 // files, and go out with the annotations that tell Argo CD in which order they are
@@ -12,13 +12,11 @@ package argo
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/system"
@@ -68,7 +66,8 @@ type Component struct {
 //go:embed README.md
 var readme string
 
-// Render returns the repository, sorted by path.
+// Render returns the repository, sorted by path. A service need not be in every
+// region: one that is new, or is to go, is committed region by region too.
 func Render(sys *system.System, o Options) ([]render.File, error) {
 	files, err := renderAll(sys, o)
 	if err != nil {
@@ -80,161 +79,26 @@ func Render(sys *system.System, o Options) ([]render.File, error) {
 
 func renderAll(sys *system.System, o Options) ([]render.File, error) {
 	if o.Environment == "" || o.Repository == "" || len(o.Regions) == 0 {
-		return nil, fmt.Errorf("an environment, the repository's address and a region are needed")
+		return nil, errors.New("an environment, the repository's address and a region are needed")
 	}
-	r := tree{system: sys, options: o, written: map[string][]object{}}
+	t := tree{system: sys, options: o, parsed: map[string][]object{}}
 	for _, region := range o.Regions {
-		if err := r.add(region); err != nil {
+		if err := t.add(region); err != nil {
 			return nil, fmt.Errorf("region %s: %w", region.Name, err)
 		}
 	}
-	control, err := r.control()
+	for _, s := range sys.Services {
+		if len(t.of(string(s.Name))) == 0 {
+			return nil, fmt.Errorf("service %s is in no region", s.Name)
+		}
+	}
+	control, err := t.control()
 	if err != nil {
 		return nil, err
 	}
-	all := append(control, r.files...)
-	return append(all, render.File{Path: "README.md", Body: []byte(render.Header + "\n" + readme)}), nil
+	all := append(control, t.files...)
+	return append(all, render.File{Path: "environments/README.md", Body: []byte(render.Header + "\n" + readme)}), nil
 }
-
-// A tree is a repository that grows.
-type tree struct {
-	system  *system.System
-	options Options
-	apps    []app
-	files   []render.File
-	written map[string][]object // what a text holds; regions have much in common
-}
-
-// An app is a folder that Argo CD syncs to one cluster.
-type app struct {
-	region, name string
-	wave         int
-	namespace    string
-	service      bool
-	objects      []object
-}
-
-// add writes what a region's cluster holds.
-func (t *tree) add(region Region) error {
-	components, services, err := t.split(region)
-	if err != nil {
-		return err
-	}
-	seen := map[string]string{}
-	names := map[string]bool{}
-	for _, a := range append(components, services...) {
-		if names[a.app.name] {
-			return fmt.Errorf("there is more than one %q; give a service or a component another name", a.app.name)
-		}
-		names[a.app.name] = true
-		for _, f := range a.files {
-			name := path.Join(t.folder(a.app), f.Path)
-			body, objects, err := t.annotate(f)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			for _, o := range objects {
-				id := o.id(a.app.namespace)
-				if other, taken := seen[id]; taken {
-					return fmt.Errorf("%s: %s is in %s already; an object has one owner", name, id, other)
-				}
-				seen[id] = name
-			}
-			a.app.objects = append(a.app.objects, objects...)
-			t.files = append(t.files, render.File{Path: name, Body: body})
-		}
-		t.apps = append(t.apps, a.app)
-	}
-	return nil
-}
-
-type folder struct {
-	app   app
-	files []render.File
-}
-
-// split says which file belongs to which component or service.
-func (t *tree) split(region Region) (components, services []folder, err error) {
-	last := -1
-	for _, c := range region.Platform {
-		if c.Name == "" || c.Name == Base || c.Wave < 0 || c.Namespace == "" {
-			return nil, nil, fmt.Errorf("component %q, wave %d, namespace %q: want a name other than %s, a wave from 0 and a namespace", c.Name, c.Wave, c.Namespace, Base)
-		}
-		last = max(last, c.Wave)
-		components = append(components, folder{app{region: region.Name, name: c.Name, wave: c.Wave, namespace: c.Namespace}, c.Files})
-	}
-	base := folder{app: app{region: region.Name, name: Base, wave: last + 1, namespace: string(t.system.Name)}}
-	mesh := slices.IndexFunc(components, func(c folder) bool { return c.app.name == Mesh })
-	for _, s := range t.system.Services {
-		services = append(services, folder{app: app{region: region.Name, name: string(s.Name), namespace: string(t.system.Name), service: true}})
-	}
-	for _, f := range region.Services {
-		rest, own := strings.CutPrefix(f.Path, path.Join("apps", string(t.system.Name))+"/")
-		first, name, deep := strings.Cut(rest, "/")
-		of := slices.IndexFunc(services, func(s folder) bool { return s.app.name == first })
-		switch {
-		case !own && strings.HasPrefix(f.Path, meshRules):
-			if f.Path = rulesFolder + strings.TrimPrefix(f.Path, meshRules); mesh >= 0 {
-				components[mesh].files = append(components[mesh].files, f)
-			} else {
-				base.files = append(base.files, f)
-			}
-		case !own:
-			return nil, nil, fmt.Errorf("%s is neither of the system nor of its mesh", f.Path)
-		case deep && of >= 0:
-			services[of].files = append(services[of].files, render.File{Path: name, Body: f.Body})
-		default:
-			base.files = append(base.files, render.File{Path: rest, Body: f.Body})
-		}
-	}
-	for _, s := range services {
-		if len(s.files) == 0 {
-			return nil, nil, fmt.Errorf("service %s has no manifests", s.app.name)
-		}
-	}
-	return append(components, base), services, nil
-}
-
-// Where render/istio puts what holds for the whole mesh, and where that goes here.
-const (
-	meshRules   = "platform/istio/"
-	rulesFolder = "rules/"
-)
-
-func (t *tree) root() string { return Folder(t.options.Environment) }
-
-// folder is where the files of an app are.
-func (t *tree) folder(a app) string {
-	kind := "platform"
-	if a.service {
-		kind = "services"
-	}
-	return path.Join(t.root(), "regions", a.region, kind, a.name)
-}
-
-// control is what says how the rest is synced.
-func (t *tree) control() ([]render.File, error) {
-	files := render.NewSet(path.Join(t.root(), controlFolder))
-	files.Add("root-project.yaml", t.rootProject())
-	files.Add("root.yaml", t.rootApplication())
-	files.Add("projects/platform.yaml", t.project(platformProject, "What the services stand on. Only it may make objects of a whole cluster.", false, baseKinds))
-	files.Add("projects/services.yaml", t.project(servicesProject, "The services of "+string(t.system.Name)+", in their namespace.", true, serviceKinds))
-	last := 0
-	for _, a := range t.apps {
-		if !a.service {
-			files.Add(path.Join("platform", a.region, a.name+".yaml"), t.component(a))
-			last = max(last, a.wave)
-		}
-	}
-	for _, a := range t.apps {
-		if a.service && a.region == t.options.Regions[0].Name {
-			files.Add(path.Join("services", a.name+".yaml"), t.serviceSet(a, last+1))
-		}
-	}
-	return files.Files()
-}
-
-const controlFolder = "argo"
 
 // Bootstrap are the files of a repository that are applied by hand, once Argo CD
 // runs: an Application that syncs all the rest, itself too, and its project.
@@ -242,18 +106,10 @@ func Bootstrap(files []render.File, environment string) []render.File {
 	var found []render.File
 	for _, name := range []string{"root-project.yaml", "root.yaml"} {
 		for _, f := range files {
-			if f.Path == path.Join("environments", environment, controlFolder, name) {
+			if f.Path == path.Join(Folder(environment), controlFolder, name) {
 				found = append(found, f)
 			}
 		}
 	}
 	return found
-}
-
-func (t *tree) meta(name string, wave int) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Name: name, Namespace: Namespace,
-		Labels:      map[string]string{"app.kubernetes.io/part-of": string(t.system.Name), "app.kubernetes.io/managed-by": "nines"},
-		Annotations: map[string]string{waveAnnotation: strconv.Itoa(wave)},
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,7 +40,7 @@ func regions(t *testing.T) (*system.System, argo.Options) {
 				{Name: "mesh", Wave: 1, Namespace: "aks-istio-system", Files: []render.File{load(t, "platform/mesh.yaml")}},
 				{Name: "rollouts", Wave: 2, Namespace: "argo-rollouts", Files: []render.File{load(t, "platform/rollouts.yaml")}},
 			},
-			Services: withCanary(t, services(t, sys, string(r.Name))),
+			Services: services(t, sys, string(r.Name)),
 		})
 	}
 	return sys, o
@@ -62,26 +61,6 @@ func services(t *testing.T, sys *system.System, region string) []render.File {
 		t.Fatal(err)
 	}
 	return append(rules, objects...)
-}
-
-// withCanary puts a Rollout and its routing in the place of vehicle's Deployment.
-func withCanary(t *testing.T, files []render.File) []render.File {
-	var changed []render.File
-	for _, f := range files {
-		if !strings.Contains(f.Path, "/vehicle/") {
-			changed = append(changed, f)
-			continue
-		}
-		switch name := path.Base(f.Path); name {
-		case "deployment.yaml":
-			changed = append(changed, render.File{Path: path.Join(path.Dir(f.Path), "rollout.yaml"), Body: load(t, "canary/rollout.yaml").Body})
-		case "destinationrule.yaml", "virtualservice.yaml", "virtualservice-public.yaml":
-			changed = append(changed, render.File{Path: f.Path, Body: load(t, "canary/"+name).Body})
-		default:
-			changed = append(changed, f)
-		}
-	}
-	return changed
 }
 
 func load(t *testing.T, name string) render.File {

@@ -102,7 +102,7 @@ func (t *tree) annotate(f render.File) ([]byte, []object, error) {
 }
 
 func (t *tree) parse(body []byte) ([]object, error) {
-	if known, ok := t.written[string(body)]; ok {
+	if known, ok := t.parsed[string(body)]; ok {
 		return known, nil
 	}
 	objects, err := parse(body)
@@ -117,7 +117,7 @@ func (t *tree) parse(body []byte) ([]object, error) {
 			return nil, err
 		}
 	}
-	t.written[string(body)] = objects
+	t.parsed[string(body)] = objects
 	return objects, nil
 }
 
@@ -129,7 +129,7 @@ func (o object) complete() error {
 	case strings.HasSuffix(o.kind(), "List") && o.at("items") != nil:
 		return fmt.Errorf("it holds a %s; write its items one by one", o.kind())
 	case o.kind() == "Secret" && (o.filled("data") || o.filled("stringData")):
-		return fmt.Errorf("Secret %s has data, and all that is in Git is in every clone and in Argo CD's cache, readable; keep it in a vault and name it only", o.name())
+		return fmt.Errorf("the Secret %s has data, and all that is in Git is in every clone and in Argo CD's cache, readable; keep it in a vault and name it only", o.name())
 	}
 	return nil
 }

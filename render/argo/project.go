@@ -66,7 +66,7 @@ func (t *tree) project(name, description string, services bool, kinds []groupKin
 }
 
 func ordered(kinds []groupKind) []groupKind {
-	kinds = append([]groupKind{}, kinds...)
+	kinds = slices.Clone(kinds)
 	slices.SortFunc(kinds, func(a, b groupKind) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Kind, b.Kind))
 	})
@@ -77,10 +77,9 @@ func ordered(kinds []groupKind) []groupKind {
 // an administrator of the clusters.
 func (t *tree) rootProject() appProject {
 	return appProject{TypeMeta: typed("AppProject"), ObjectMeta: t.meta(rootProject, -1), Spec: appProjectSpec{
-		Description:              "The projects and Applications themselves: who may change them may change everything.",
-		SourceRepos:              []string{t.options.Repository},
-		Destinations:             []destination{{Server: inCluster, Namespace: Namespace}},
-		ClusterResourceWhitelist: []groupKind{},
+		Description:  "The projects and Applications themselves: who may change them may change everything.",
+		SourceRepos:  []string{t.options.Repository},
+		Destinations: []destination{{Server: inCluster, Namespace: Namespace}},
 		NamespaceResourceWhitelist: []groupKind{
 			{"argoproj.io", "AppProject"}, {"argoproj.io", "Application"}, {"argoproj.io", "ApplicationSet"},
 		},

@@ -16,7 +16,7 @@ import (
 // again with one thing changed: Render of what Read returns gives the same bytes.
 // To release region by region, change the Services of one region at a time.
 func Read(sys *system.System, files []render.File, environment string) (Options, error) {
-	r := reader{system: sys, files: files, root: path.Join("environments", environment) + "/"}
+	r := reader{system: sys, files: files, root: Folder(environment) + "/"}
 	o, err := r.options()
 	o.Environment = environment
 	if err != nil {
@@ -29,7 +29,7 @@ func Read(sys *system.System, files []render.File, environment string) (Options,
 // render/kubernetes takes as images.
 func Releases(files []render.File, environment, region string) (map[string]string, error) {
 	images := map[string]string{}
-	root := path.Join("environments", environment, "regions", region, "services") + "/"
+	root := path.Join(Folder(environment), "regions", region, "services") + "/"
 	for _, f := range files {
 		rest, found := strings.CutPrefix(f.Path, root)
 		service, _, _ := strings.Cut(rest, "/")
@@ -79,8 +79,8 @@ func (r reader) options() (o Options, err error) {
 		return o, err
 	}
 	o.Repository = root.text("spec", "source", "repoURL")
-	if o.Regions, err = r.regions(); err != nil {
-		return o, err
+	for name := range strings.SplitSeq(root.text("metadata", "annotations", regionsAnnotation), ",") {
+		o.Regions = append(o.Regions, Region{Name: name})
 	}
 	for i := range o.Regions {
 		if err := r.region(&o.Regions[i]); err != nil {
@@ -103,42 +103,6 @@ func (r reader) object(name string) (object, error) {
 		return nil, fmt.Errorf("%s%s: %w", r.root, name, err)
 	}
 	return objects[0], nil
-}
-
-// regions are in the order in which each service's set rolls them.
-func (r reader) regions() ([]Region, error) {
-	for _, f := range r.files {
-		name, found := strings.CutPrefix(f.Path, r.root)
-		if !found || !strings.HasPrefix(name, controlFolder+"/services/") {
-			continue
-		}
-		set, err := r.object(name)
-		if err != nil {
-			return nil, err
-		}
-		generators, _ := set.at("spec", "generators").([]any)
-		for _, g := range generators {
-			fields, _ := g.(map[string]any)
-			expressions, _ := object(fields).at("clusters", "selector", "matchExpressions").([]any)
-			for _, e := range expressions {
-				if regions := named(e); len(regions) > 0 {
-					return regions, nil
-				}
-			}
-		}
-	}
-	return nil, fmt.Errorf("no set below %s%s/services names the regions", r.root, controlFolder)
-}
-
-func named(expression any) (regions []Region) {
-	fields, _ := expression.(map[string]any)
-	values, _ := fields["values"].([]any)
-	for _, v := range values {
-		if name, ok := v.(string); ok && fields["key"] == RegionLabel {
-			regions = append(regions, Region{Name: name})
-		}
-	}
-	return regions
 }
 
 // region collects a region's files, under the paths that they came in with.

@@ -17,9 +17,11 @@ const (
 	pathsAnnotation = "argocd.argoproj.io/manifest-generate-paths"
 	// approvedAnnotation, on an Application: a person says when, and guarded objects go.
 	approvedAnnotation = "argocd.argoproj.io/deletion-approved"
-	finalizer          = "resources-finalizer.argocd.argoproj.io"
-	clusterLabel       = "argocd.argoproj.io/secret-type"
-	inCluster          = "https://kubernetes.default.svc"
+	// regionsAnnotation, on the root: the regions in their order, for Read.
+	regionsAnnotation = "nines.dev/regions"
+	finalizer         = "resources-finalizer.argocd.argoproj.io"
+	clusterLabel      = "argocd.argoproj.io/secret-type"
+	inCluster         = "https://kubernetes.default.svc"
 )
 
 type application struct {
@@ -59,10 +61,11 @@ type syncPolicy struct {
 	Retry       retry     `json:"retry"`
 }
 
+// What is false is left out: Argo CD writes its objects anew without it, and a
+// difference would stay for ever. allowEmpty is false by being absent.
 type automated struct {
-	Prune      bool `json:"prune"`
-	SelfHeal   bool `json:"selfHeal"`
-	AllowEmpty bool `json:"allowEmpty"`
+	Prune    bool `json:"prune"`
+	SelfHeal bool `json:"selfHeal"`
 }
 
 type retry struct {
@@ -96,7 +99,7 @@ type appProjectSpec struct {
 	Description                string        `json:"description"`
 	SourceRepos                []string      `json:"sourceRepos"`
 	Destinations               []destination `json:"destinations"`
-	ClusterResourceWhitelist   []groupKind   `json:"clusterResourceWhitelist"`
+	ClusterResourceWhitelist   []groupKind   `json:"clusterResourceWhitelist,omitempty"`
 	NamespaceResourceWhitelist []groupKind   `json:"namespaceResourceWhitelist"`
 }
 
