@@ -60,7 +60,7 @@ func (m mesh) meshConfig() (string, error) {
 			TerminationDrainDuration:        durationpb.New(gatewayDrain),
 			// Keys of an elliptic curve: a handshake costs a fraction of what RSA's does.
 			ProxyMetadata:     map[string]string{"ECC_SIGNATURE_ALGORITHM": "ECDSA"},
-			ProxyStatsMatcher: &meshapi.ProxyConfig_ProxyStatsMatcher{InclusionRegexps: statistics},
+			ProxyStatsMatcher: &meshapi.ProxyConfig_ProxyStatsMatcher{InclusionRegexps: m.statistics()},
 		},
 		ExtensionProviders: []*meshapi.MeshConfig_ExtensionProvider{{
 			Name: logProvider,
