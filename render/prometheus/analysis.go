@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -39,12 +40,13 @@ const (
 // its deadline the canary is taken back too, and so it is when Prometheus does not
 // answer for so long. What remains is a metric that is neither, of a canary that is
 // asked: there the rollout stands still, for somebody to look at it.
-func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
+func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate {
+	c := service.Canary
 	window := min(c.Hold, longestWindow)
 	version := func(subset string, window time.Duration) Version {
-		return Version{Namespace: string(m.system.Name), Service: string(c.Service), Subset: subset, Window: window, Least: c.Requests}
+		return Version{Namespace: string(m.system.Name), Service: string(service.Name), Subset: subset, Window: window, Least: c.Requests}
 	}
-	canary, stable := version(CanarySubset, window), version(StableSubset, window)
+	canary, stable := version(istio.CanarySubset, window), version(istio.StableSubset, window)
 	p99 := float64(c.P99) / float64(time.Millisecond)
 
 	look := m.look(c, window)
@@ -68,7 +70,7 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	}
 	success := func(name string, window time.Duration, least system.Percent) rollouts.Metric {
 		return judge(name,
-			pair(version(CanarySubset, window).Success(), version(StableSubset, window).Success(), least.Percent()),
+			pair(version(istio.CanarySubset, window).Success(), version(istio.StableSubset, window).Success(), least.Percent()),
 			fmt.Sprintf("result[0] >= %s && result[0] >= result[1] - %d", number(least.Percent()), tolerance),
 			fmt.Sprintf("result[0] < %s || result[0] < result[1] - %d", number(least.Percent()), tolerance))
 	}
@@ -93,8 +95,8 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	metrics = append(metrics, slow,
 		noMore("saturation", canary.Refused(), stable.Refused()),
 		noMore("retries", canary.Retries(), stable.Retries()))
-	object := metav1.ObjectMeta{Name: Template(c.Service), Namespace: string(m.system.Name), Labels: map[string]string{
-		"app.kubernetes.io/name":       string(c.Service),
+	object := metav1.ObjectMeta{Name: Template(service.Name), Namespace: string(m.system.Name), Labels: map[string]string{
+		"app.kubernetes.io/name":       string(service.Name),
 		"app.kubernetes.io/part-of":    string(m.system.Name),
 		"app.kubernetes.io/managed-by": "nines",
 	}}
@@ -108,7 +110,7 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 // look is when is looked: first when the window is in the step as a whole, and what
 // was counted last has been collected; then until the step has lasted, and on until
 // its deadline.
-func (m monitoring) look(c Canary, window time.Duration) rollouts.Metric {
+func (m monitoring) look(c system.Canary, window time.Duration) rollouts.Metric {
 	pause := min(max(m.scrape, window/samples), longestPause).Truncate(time.Second)
 	pause = max(pause, time.Second)
 	delay := window + m.scrape
@@ -134,7 +136,7 @@ type early struct {
 // early looks at the shortest window that says something, from then on until the
 // step has lasted, so that a canary which fails much is not asked for all of a long
 // step. It takes nothing for good that the others do not.
-func (m monitoring) early(c Canary) (early, bool) {
+func (m monitoring) early(c system.Canary) (early, bool) {
 	window := samples * usualInterval
 	if c.Hold < 2*window {
 		return early{}, false

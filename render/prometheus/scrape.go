@@ -2,7 +2,6 @@ package prometheus
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -24,12 +23,6 @@ const (
 	agentPort = "15020"
 	statsPath = "/stats/prometheus"
 )
-
-// Statistics are what proxies must keep for the queries: what the mesh's own
-// configuration has to let through.
-var Statistics = []string{
-	`^cluster\.outbound\|80\|[^|]*\|.*;\.upstream_rq_(completed|5xx|429|retry|pending_overflow|time)$`,
-}
 
 // The configuration of Prometheus, as far as it is used.
 type config struct {
@@ -95,6 +88,10 @@ type relabel struct {
 	Action      string   `json:"action,omitempty"`
 }
 
+// answers are the statistics that the queries are made of, as Envoy names them. What
+// it counts again for callers from outside or by zone is not among them.
+const answers = `^cluster\.outbound\|80\|[^|]*\|[^;]*;\.upstream_rq_(completed|5xx|429|retry|pending_overflow|time)$`
+
 // slow is how often is asked what judges nothing.
 const slow = 15 * time.Second
 
@@ -136,7 +133,7 @@ func (m monitoring) config() (string, error) {
 func (m monitoring) proxies() job {
 	return job{
 		Name: proxiesJob, Path: statsPath,
-		Params: map[string][]string{"filter": {strings.Join(Statistics, "|")}},
+		Params: map[string][]string{"filter": {answers}},
 		Pods:   inNamespaces(string(m.system.Name), istio.IngressNamespace),
 		Targets: append([]relabel{
 			drop("__meta_kubernetes_pod_phase", "Succeeded|Failed"),
