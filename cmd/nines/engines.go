@@ -47,7 +47,7 @@ func newEnginesBuildCommand(source *string) *cobra.Command {
 		Short: "Compile the engines that are not in the cache",
 		Long: `Compiles the engines that are not in the cache, all of them or the named ones,
 and makes the Debian root file system of PostgreSQL (postgresql-15; needs root).
-The first time takes some ten minutes on two cores. It may be stopped at any
+The first time takes half an hour or so on two cores. It may be stopped at any
 time: the next build goes on from the packages that were compiled.`,
 		Example: "  nines engines build\n  nines engines build kubernetes etcd",
 		RunE: func(cmd *cobra.Command, names []string) error {
