@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/nines-ha/nines/ground/engine"
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/prometheus"
@@ -138,4 +139,11 @@ func renderAll(t *testing.T, sys *system.System) []render.File {
 		t.Fatal(err)
 	}
 	return files
+}
+
+// The version that is asked for is the one that the ground can make.
+func TestImage(t *testing.T) {
+	if want := "quay.io/prometheus/prometheus:v" + engine.PrometheusVersion; prometheus.Image != want {
+		t.Errorf("%s, and the engine is %s", prometheus.Image, want)
+	}
 }

@@ -14,8 +14,8 @@ import (
 // and what a series begins with is no increase: the first failures of all would not
 // count. So they begin with nought, where their cluster begins.
 const (
-	failed  = "nines:upstream_rq_failed"
-	refused = "nines:upstream_rq_refused"
+	failed  = "nines:upstream_rq_failed_total"
+	refused = "nines:upstream_rq_refused_total"
 )
 
 type ruleGroups struct {
