@@ -21,9 +21,8 @@ const (
 	// version is at the same time.
 	tolerance = 1
 
-	// How often in a row a canary may look slow. One burst of a busy node is in a
-	// window for as long as that.
-	slowLooks = 2
+	// A burst of a busy node fills a window that is shorter than this.
+	burst = time.Minute
 
 	// How many times the failures that are allowed are too many in a short time, in
 	// which one alone may be more than allowed.
@@ -36,9 +35,9 @@ const (
 
 // template judges a canary at each step. The step goes on when each metric has been
 // good for as long as it is to last, and the canary is taken back at once if one is
-// bad. Without enough requests a metric is neither: the step waits, and after
-// its deadline the canary is taken back too, and so it is when Prometheus does not
-// answer for so long. What remains is a metric that is neither, of a canary that is
+// bad, or stays slow. Without enough requests a metric is neither: the step waits,
+// and after its deadline the canary is taken back too, and so it is when Prometheus
+// does not answer for so long. What remains is a metric that is neither, of a canary that is
 // asked: there the rollout stands still, for somebody to look at it.
 func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate {
 	c := service.Canary
@@ -58,7 +57,7 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 	// With no limit of failures it has failed if it was not good once before Count.
 	requests.FailureLimit = new(intstr.FromInt32(-1))
 	// This one ends first.
-	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + slowLooks))
+	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + m.slowLooks(window)))
 	look.InconclusiveLimit = look.Count
 
 	judge := func(name, expr, good, bad string) rollouts.Metric {
@@ -82,7 +81,7 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 	slow := judge("p99", pair(canary.P99(), stable.P99(), p99),
 		fmt.Sprintf("result[0] <= %s && result[0] <= result[1] + %s", number(p99), number(p99/2)),
 		fmt.Sprintf("result[0] > %s || result[0] > result[1] + %s", number(p99), number(p99/2)))
-	slow.FailureLimit = new(intstr.FromInt32(slowLooks))
+	slow.FailureLimit = new(intstr.FromInt32(m.slowLooks(window)))
 
 	metrics := []rollouts.Metric{requests, success("success", window, c.Success)}
 	if early, ok := m.early(c); ok {
@@ -111,8 +110,7 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 // was counted last has been collected; then until the step has lasted, and on until
 // its deadline.
 func (m monitoring) look(c system.Canary, window time.Duration) rollouts.Metric {
-	pause := min(max(m.scrape, window/samples), longestPause).Truncate(time.Second)
-	pause = max(pause, time.Second)
+	pause := m.pause(window)
 	delay := window + m.scrape
 	row := 1 + int32((c.Hold-window+pause-1)/pause)
 	count := max(row, 1+int32((c.Deadline-delay)/pause))
@@ -125,6 +123,20 @@ func (m monitoring) look(c system.Canary, window time.Duration) rollouts.Metric 
 		InconclusiveLimit:       new(intstr.FromInt32(count)),
 		ConsecutiveErrorLimit:   new(intstr.FromInt32(int32(c.Deadline / errorPause))),
 	}
+}
+
+// pause is that between two looks at a window.
+func (m monitoring) pause(window time.Duration) time.Duration {
+	return max(min(max(m.scrape, window/samples), longestPause).Truncate(time.Second), time.Second)
+}
+
+// slowLooks is how often a canary may look slow: as often as one burst is in the
+// window. It is taken back if it was slow again.
+func (m monitoring) slowLooks(window time.Duration) int32 {
+	if window >= burst {
+		return 1
+	}
+	return int32(window / m.pause(window))
 }
 
 type early struct {

@@ -115,6 +115,9 @@ func TestTemplate(t *testing.T) {
 				if judged := window + interval*time.Duration(row-1); judged < hold {
 					t.Errorf("%s is judged for %s, not %s", name, judged, hold)
 				}
+				if last := delay + interval*time.Duration(metric.Count.IntValue()-1); name == "requests" && last > deadline(hold) {
+					t.Errorf("requests are waited for until %s", last)
+				}
 				// Argo Rollouts refuses other numbers.
 				if count := metric.Count.IntValue(); count < max(metric.FailureLimit.IntValue(), 0)+row || count < metric.InconclusiveLimit.IntValue() {
 					t.Errorf("%s has not the looks that it asks for: %d", name, count)
@@ -150,8 +153,12 @@ func holding(t *testing.T, hold time.Duration) *system.System {
 	t.Helper()
 	sys := rendertest.Parse(t, example)
 	canary := &sys.Services[0].Canary
-	canary.Hold, canary.Deadline = hold, max(10*time.Minute, 2*hold)
+	canary.Hold, canary.Deadline = hold, deadline(hold)
 	return sys
+}
+
+func deadline(hold time.Duration) time.Duration {
+	return max(10*time.Minute, 2*hold)
 }
 
 func byName(template rollouts.AnalysisTemplate) map[string]rollouts.Metric {
