@@ -61,6 +61,7 @@ type job struct {
 	Name     string              `json:"job_name"`
 	Path     string              `json:"metrics_path,omitempty"`
 	Params   map[string][]string `json:"params,omitempty"`
+	Formats  []string            `json:"scrape_protocols,omitempty"`
 	Interval string              `json:"scrape_interval,omitempty"`
 	Timeout  string              `json:"scrape_timeout,omitempty"`
 	Pods     []pods              `json:"kubernetes_sd_configs,omitempty"`
@@ -154,7 +155,9 @@ func (m monitoring) services() job {
 	return job{
 		Name: "services", Path: statsPath, Interval: duration(slow), Timeout: duration(usualInterval),
 		Params: map[string][]string{"filter": {"^$"}},
-		Pods:   inNamespaces(string(m.system.Name)),
+		// What the agent adds is in this one, whatever it says of the whole.
+		Formats: []string{"PrometheusText0.0.4"},
+		Pods:    inNamespaces(string(m.system.Name)),
 		Targets: append([]relabel{
 			drop("__meta_kubernetes_pod_phase", "Succeeded|Failed"),
 			// Each pod is found once for each port that it declares.
