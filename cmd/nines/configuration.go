@@ -73,19 +73,8 @@ func renderRegion(sys *system.System, region string, images map[string]string, m
 	if !sys.Deliver.On() {
 		return files, nil
 	}
-	metrics, err := prometheus.Render(sys, region, canaries(sys))
+	metrics, err := prometheus.Render(sys, region)
 	return append(metrics, files...), err
-}
-
-// canaries are what is asked of new versions.
-func canaries(sys *system.System) []prometheus.Canary {
-	var list []prometheus.Canary
-	for _, s := range sys.Services {
-		if c := s.Canary; c.On() {
-			list = append(list, prometheus.Canary{Service: s.Name, Hold: c.Hold, Success: c.Success, P99: c.P99, Requests: c.Requests, Deadline: c.Deadline})
-		}
-	}
-	return list
 }
 
 // configure is what a described system asks of a ground.

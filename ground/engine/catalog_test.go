@@ -29,7 +29,7 @@ func TestCatalogOfTheGround(t *testing.T) {
 		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd",
 		"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "portmap",
 		"coredns", "metrics-server", "pause", "pilot-discovery", "pilot-agent", "istioctl",
-		"argocd", "rollouts-controller", "kubectl-argo-rollouts", "prometheus",
+		"argocd", "rollouts-controller", "kubectl-argo-rollouts", "prometheus", "promtool",
 	} {
 		if programs[want] == "" {
 			t.Errorf("no engine has %s", want)

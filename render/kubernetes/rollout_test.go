@@ -115,11 +115,15 @@ func rolloutProblems(t *testing.T, sys *system.System, service system.Service, f
 	}
 	promise(weight == 100 && len(canary.Steps) == 2*(1+len(service.Canary.Steps)), "%d steps, the last is %d%%", len(canary.Steps), weight)
 
-	// The pods are those of a Deployment, but for what tells revisions apart.
+	// The pods are those of a Deployment, but for what tells revisions apart, and where
+	// Prometheus finds their metrics.
 	plain := strict(t, renderMesh(t, sys.WithoutDelivery())[service.Name]["deployment.yaml"], &appsv1.Deployment{})
 	for i := range plain.Spec.Template.Spec.TopologySpreadConstraints {
 		plain.Spec.Template.Spec.TopologySpreadConstraints[i].MatchLabelKeys = []string{"rollouts-pod-template-hash"}
 	}
+	maps.Copy(plain.Spec.Template.Annotations, map[string]string{
+		"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": fmt.Sprint(service.Probes.Port),
+	})
 	if diff := cmp.Diff(plain.Spec.Template, r.Spec.Template); diff != "" {
 		promise(false, "its pods are others: %s", diff)
 	}

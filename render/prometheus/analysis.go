@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -20,9 +21,8 @@ const (
 	// version is at the same time.
 	tolerance = 1
 
-	// How often in a row a canary may look slow. One burst of a busy node is in a
-	// window for as long as that.
-	slowLooks = 2
+	// A burst of a busy node fills a window that is shorter than this.
+	burst = time.Minute
 
 	// How many times the failures that are allowed are too many in a short time, in
 	// which one alone may be more than allowed.
@@ -35,16 +35,17 @@ const (
 
 // template judges a canary at each step. The step goes on when each metric has been
 // good for as long as it is to last, and the canary is taken back at once if one is
-// bad. Without enough requests a metric is neither: the step waits, and after
-// its deadline the canary is taken back too, and so it is when Prometheus does not
-// answer for so long. What remains is a metric that is neither, of a canary that is
+// bad, or stays slow. Without enough requests a metric is neither: the step waits,
+// and after its deadline the canary is taken back too, and so it is when Prometheus
+// does not answer for so long. What remains is a metric that is neither, of a canary that is
 // asked: there the rollout stands still, for somebody to look at it.
-func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
+func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate {
+	c := service.Canary
 	window := min(c.Hold, longestWindow)
 	version := func(subset string, window time.Duration) Version {
-		return Version{Namespace: string(m.system.Name), Service: string(c.Service), Subset: subset, Window: window, Least: c.Requests}
+		return Version{Namespace: string(m.system.Name), Service: string(service.Name), Subset: subset, Window: window, Least: c.Requests}
 	}
-	canary, stable := version(CanarySubset, window), version(StableSubset, window)
+	canary, stable := version(istio.CanarySubset, window), version(istio.StableSubset, window)
 	p99 := float64(c.P99) / float64(time.Millisecond)
 
 	look := m.look(c, window)
@@ -56,7 +57,7 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	// With no limit of failures it has failed if it was not good once before Count.
 	requests.FailureLimit = new(intstr.FromInt32(-1))
 	// This one ends first.
-	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + slowLooks))
+	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + m.slowLooks(window)))
 	look.InconclusiveLimit = look.Count
 
 	judge := func(name, expr, good, bad string) rollouts.Metric {
@@ -68,7 +69,7 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	}
 	success := func(name string, window time.Duration, least system.Percent) rollouts.Metric {
 		return judge(name,
-			pair(version(CanarySubset, window).Success(), version(StableSubset, window).Success(), least.Percent()),
+			pair(version(istio.CanarySubset, window).Success(), version(istio.StableSubset, window).Success(), least.Percent()),
 			fmt.Sprintf("result[0] >= %s && result[0] >= result[1] - %d", number(least.Percent()), tolerance),
 			fmt.Sprintf("result[0] < %s || result[0] < result[1] - %d", number(least.Percent()), tolerance))
 	}
@@ -80,7 +81,7 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	slow := judge("p99", pair(canary.P99(), stable.P99(), p99),
 		fmt.Sprintf("result[0] <= %s && result[0] <= result[1] + %s", number(p99), number(p99/2)),
 		fmt.Sprintf("result[0] > %s || result[0] > result[1] + %s", number(p99), number(p99/2)))
-	slow.FailureLimit = new(intstr.FromInt32(slowLooks))
+	slow.FailureLimit = new(intstr.FromInt32(m.slowLooks(window)))
 
 	metrics := []rollouts.Metric{requests, success("success", window, c.Success)}
 	if early, ok := m.early(c); ok {
@@ -93,8 +94,8 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 	metrics = append(metrics, slow,
 		noMore("saturation", canary.Refused(), stable.Refused()),
 		noMore("retries", canary.Retries(), stable.Retries()))
-	object := metav1.ObjectMeta{Name: Template(c.Service), Namespace: string(m.system.Name), Labels: map[string]string{
-		"app.kubernetes.io/name":       string(c.Service),
+	object := metav1.ObjectMeta{Name: Template(service.Name), Namespace: string(m.system.Name), Labels: map[string]string{
+		"app.kubernetes.io/name":       string(service.Name),
 		"app.kubernetes.io/part-of":    string(m.system.Name),
 		"app.kubernetes.io/managed-by": "nines",
 	}}
@@ -108,9 +109,8 @@ func (m monitoring) template(c Canary) *rollouts.AnalysisTemplate {
 // look is when is looked: first when the window is in the step as a whole, and what
 // was counted last has been collected; then until the step has lasted, and on until
 // its deadline.
-func (m monitoring) look(c Canary, window time.Duration) rollouts.Metric {
-	pause := min(max(m.scrape, window/samples), longestPause).Truncate(time.Second)
-	pause = max(pause, time.Second)
+func (m monitoring) look(c system.Canary, window time.Duration) rollouts.Metric {
+	pause := m.pause(window)
 	delay := window + m.scrape
 	row := 1 + int32((c.Hold-window+pause-1)/pause)
 	count := max(row, 1+int32((c.Deadline-delay)/pause))
@@ -125,6 +125,20 @@ func (m monitoring) look(c Canary, window time.Duration) rollouts.Metric {
 	}
 }
 
+// pause is that between two looks at a window.
+func (m monitoring) pause(window time.Duration) time.Duration {
+	return max(min(max(m.scrape, window/samples), longestPause).Truncate(time.Second), time.Second)
+}
+
+// slowLooks is how often a canary may look slow: as often as one burst is in the
+// window. It is taken back if it was slow again.
+func (m monitoring) slowLooks(window time.Duration) int32 {
+	if window >= burst {
+		return 1
+	}
+	return int32(window / m.pause(window))
+}
+
 type early struct {
 	window          time.Duration
 	delay, interval rollouts.DurationString
@@ -134,7 +148,7 @@ type early struct {
 // early looks at the shortest window that says something, from then on until the
 // step has lasted, so that a canary which fails much is not asked for all of a long
 // step. It takes nothing for good that the others do not.
-func (m monitoring) early(c Canary) (early, bool) {
+func (m monitoring) early(c system.Canary) (early, bool) {
 	window := samples * usualInterval
 	if c.Hold < 2*window {
 		return early{}, false

@@ -11,8 +11,10 @@ import (
 	"github.com/argoproj/argo-rollouts/utils/evaluate"
 	"sigs.k8s.io/yaml"
 
+	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/prometheus"
 	"github.com/nines-ha/nines/render/rendertest"
+	"github.com/nines-ha/nines/system"
 )
 
 const (
@@ -113,6 +115,9 @@ func TestTemplate(t *testing.T) {
 				if judged := window + interval*time.Duration(row-1); judged < hold {
 					t.Errorf("%s is judged for %s, not %s", name, judged, hold)
 				}
+				if last := delay + interval*time.Duration(metric.Count.IntValue()-1); name == "requests" && last > deadline(hold) {
+					t.Errorf("requests are waited for until %s", last)
+				}
 				// Argo Rollouts refuses other numbers.
 				if count := metric.Count.IntValue(); count < max(metric.FailureLimit.IntValue(), 0)+row || count < metric.InconclusiveLimit.IntValue() {
 					t.Errorf("%s has not the looks that it asks for: %d", name, count)
@@ -129,24 +134,31 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+// template is that of the example, with another hold.
 func template(t *testing.T, hold time.Duration) rollouts.AnalysisTemplate {
 	t.Helper()
-	sys := rendertest.Parse(t, fleet)
-	c := canary(sys, "vehicle", hold)
-	c.Deadline = max(c.Deadline, 2*hold)
-	files, err := prometheus.Render(sys, string(sys.Regions[0].Name), []prometheus.Canary{c})
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := renderAll(t, holding(t, hold))
 	var template rollouts.AnalysisTemplate
 	last := files[len(files)-1]
 	if err := yaml.UnmarshalStrict(last.Body, &template); err != nil {
 		t.Fatal(err)
 	}
-	if template.Name != prometheus.Template("vehicle") || template.Namespace != "fleet" {
+	if template.Name != prometheus.Template("vehicle") || template.Namespace != "delivery" {
 		t.Errorf("%s is %s/%s", last.Path, template.Namespace, template.Name)
 	}
 	return template
+}
+
+func holding(t *testing.T, hold time.Duration) *system.System {
+	t.Helper()
+	sys := rendertest.Parse(t, example)
+	canary := &sys.Services[0].Canary
+	canary.Hold, canary.Deadline = hold, deadline(hold)
+	return sys
+}
+
+func deadline(hold time.Duration) time.Duration {
+	return max(10*time.Minute, 2*hold)
 }
 
 func byName(template rollouts.AnalysisTemplate) map[string]rollouts.Metric {
@@ -179,7 +191,7 @@ func window(t *testing.T, metric rollouts.Metric) time.Duration {
 }
 
 func ExampleVersion() {
-	canary := prometheus.Version{Namespace: "fleet", Service: "vehicle", Subset: prometheus.CanarySubset, Window: 20 * time.Second, Least: 100}
+	canary := prometheus.Version{Namespace: "fleet", Service: "vehicle", Subset: istio.CanarySubset, Window: 20 * time.Second, Least: 100}
 	fmt.Println(canary.Requests())
 	// Output: sum(increase(envoy_cluster_upstream_rq_completed{cluster_name="outbound|80|canary|vehicle.fleet.svc.cluster.local"}[20s]))
 }

@@ -32,33 +32,26 @@ const (
 // folder is where all of it is, but for the AnalysisTemplates.
 const folder = "platform/monitoring"
 
-// A Canary is what is asked of the new version of a service at each step.
-type Canary struct {
-	Service  system.Name
-	Hold     time.Duration  // how long a step is judged
-	Success  system.Percent // of its answers must be good
-	P99      time.Duration  // 99 % of its answers come within this
-	Requests int            // fewer say nothing
-	Deadline time.Duration  // how long a step waits for them
-}
-
 // Template is the name of a service's AnalysisTemplate, in the system's namespace.
 func Template(service system.Name) string {
 	return string(service) + "-canary"
 }
 
-// Render returns Prometheus for one region, and the AnalysisTemplate of each canary.
-func Render(sys *system.System, region string, canaries []Canary) ([]render.File, error) {
+// Render returns Prometheus for one region, and an AnalysisTemplate for each service
+// with a canary.
+func Render(sys *system.System, region string) ([]render.File, error) {
 	if _, ok := sys.Region(region); !ok {
 		return nil, fmt.Errorf("render the metrics of %s: there is no region %q in it; name one of its regions", sys.Name, region)
 	}
-	m := monitoring{system: sys, region: region, scrape: interval(canaries)}
+	m := monitoring{system: sys, region: region, scrape: interval(sys.Services)}
 	files := render.NewSet("")
 	if err := m.add(files); err != nil {
 		return nil, fmt.Errorf("render the metrics of %s: %w", sys.Name, err)
 	}
-	for _, canary := range canaries {
-		files.Add(path.Join("apps", string(sys.Name), string(canary.Service), "analysistemplate.yaml"), m.template(canary))
+	for _, service := range sys.Services {
+		if service.Canary.On() {
+			files.Add(path.Join("apps", string(sys.Name), string(service.Name), "analysistemplate.yaml"), m.template(service))
+		}
 	}
 	list, err := files.Files()
 	if err != nil {
@@ -81,10 +74,12 @@ const (
 )
 
 // interval is so short that the shortest step has samples enough.
-func interval(canaries []Canary) time.Duration {
+func interval(services []system.Service) time.Duration {
 	shortest := usualInterval
-	for _, canary := range canaries {
-		shortest = min(shortest, (canary.Hold / samples).Truncate(time.Second/2))
+	for _, service := range services {
+		if service.Canary.On() {
+			shortest = min(shortest, (service.Canary.Hold / samples).Truncate(time.Second/2))
+		}
 	}
 	return shortest
 }

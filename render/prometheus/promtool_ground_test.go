@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nines-ha/nines/ground/engine"
-	"github.com/nines-ha/nines/render/prometheus"
+	"github.com/nines-ha/nines/render/istio"
 )
 
 // Prometheus' own tool reads what is rendered, and answers the queries.
@@ -28,8 +28,8 @@ func TestConfigIsRead(t *testing.T) {
 
 func TestQueries(t *testing.T) {
 	const (
-		canaryOf = `{cluster_name="outbound|80|canary|vehicle.fleet.svc.cluster.local",instance="%s"%s}`
-		stableOf = `{cluster_name="outbound|80|stable|vehicle.fleet.svc.cluster.local",instance="%s"%s}`
+		canaryOf = `{cluster_name="outbound|80|canary|vehicle.delivery.svc.cluster.local",instance="%s"%s}`
+		stableOf = `{cluster_name="outbound|80|stable|vehicle.delivery.svc.cluster.local",instance="%s"%s}`
 	)
 	// A proxy has these from when it knows the cluster, and others from when there is
 	// something to count.
@@ -92,7 +92,8 @@ func TestQueries(t *testing.T) {
 		{"nobody knows of it", nil, "retries", stableOnly(0)},
 
 		// Prometheus begins anew, with counters that do not.
-		{"history is lost", []map[string]string{completed(canaryOf, "gateway", "_x10 100000+50x90"), failures(canaryOf, "_x10 50000x90"), busy}, "success", stableOnly(100)},
+		{"history is lost", []map[string]string{completed(canaryOf, "gateway", "_x10 100000+50x90"), failures(canaryOf, "_x10 50000x90"), busy}, "success", both(100, 100)},
+		{"history was lost just now", []map[string]string{completed(canaryOf, "gateway", "_x11 100000+50x90"), failures(canaryOf, "_x11 50000x90"), busy}, "success", stableOnly(100)},
 		{"an earlier canary failed", []map[string]string{completed(canaryOf, "gateway", "0+50x100"), failures(canaryOf, "0+50x7 350x90"), busy}, "success", both(100, 100)},
 		{"a gateway begins anew", []map[string]string{completed(canaryOf, "gateway", "10000+50x10 0+50x90"), completed(canaryOf, "other", "0+50x100"), busy}, "success", both(100, 100)},
 
@@ -144,16 +145,16 @@ func TestQueries(t *testing.T) {
 }
 
 func both(canary, stable float64) map[string]float64 {
-	return map[string]float64{prometheus.CanarySubset: canary, prometheus.StableSubset: stable}
+	return map[string]float64{istio.CanarySubset: canary, istio.StableSubset: stable}
 }
 
 func stableOnly(stable float64) map[string]float64 {
-	return map[string]float64{prometheus.StableSubset: stable}
+	return map[string]float64{istio.StableSubset: stable}
 }
 
 func writeConfig(t *testing.T, dir string) {
 	t.Helper()
-	for _, f := range renderAll(t, fleet, 20*time.Second) {
+	for _, f := range renderAll(t, holding(t, 20*time.Second)) {
 		if !strings.HasSuffix(f.Path, "/configmap.yaml") {
 			continue
 		}

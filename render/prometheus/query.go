@@ -6,14 +6,16 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/nines-ha/nines/render/istio"
 )
 
 // Series that rules make. A proxy has no series for an answer that it never gave,
 // and what a series begins with is no increase: the first failures of all would not
 // count. So they begin with nought, where their cluster begins.
 const (
-	failed  = "nines:upstream_rq_failed"
-	refused = "nines:upstream_rq_refused"
+	failed  = "nines:upstream_rq_failed_total"
+	refused = "nines:upstream_rq_refused_total"
 )
 
 type ruleGroups struct {
@@ -49,12 +51,6 @@ func rules() (string, error) {
 	return string(text), err
 }
 
-// The subsets of a service with a canary.
-const (
-	CanarySubset = "canary"
-	StableSubset = "stable"
-)
-
 // A Version is a subset of a service, as the proxies of its callers know it, and
 // what they saw of it in the last Window. Each query has one value or none, in the
 // words of PromQL.
@@ -64,7 +60,7 @@ const (
 // earlier canary.
 type Version struct {
 	Namespace, Service string
-	Subset             string // CanarySubset, StableSubset, or "" for a service without
+	Subset             string // istio.CanarySubset, istio.StableSubset, or "" for a service without
 	Window             time.Duration
 	Least              int // requests in the window; with fewer, there is no value
 }
@@ -116,7 +112,7 @@ func (v Version) P99() string {
 // order is that of "or", which Prometheus keeps in an answer for one moment.
 func pair(canary, stable string, otherwise float64) string {
 	return fmt.Sprintf("label_replace(%s, %q, %q, \"\", \"\")\nor\nlabel_replace(%s or vector(%s), %q, %q, \"\", \"\")",
-		canary, "version", CanarySubset, stable, number(otherwise), "version", StableSubset)
+		canary, "version", istio.CanarySubset, stable, number(otherwise), "version", istio.StableSubset)
 }
 
 func number(f float64) string {

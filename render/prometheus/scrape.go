@@ -2,7 +2,6 @@ package prometheus
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -24,12 +23,6 @@ const (
 	agentPort = "15020"
 	statsPath = "/stats/prometheus"
 )
-
-// Statistics are what proxies must keep for the queries: what the mesh's own
-// configuration has to let through.
-var Statistics = []string{
-	`^cluster\.outbound\|80\|[^|]*\|.*;\.upstream_rq_(completed|5xx|429|retry|pending_overflow|time)$`,
-}
 
 // The configuration of Prometheus, as far as it is used.
 type config struct {
@@ -68,6 +61,7 @@ type job struct {
 	Name     string              `json:"job_name"`
 	Path     string              `json:"metrics_path,omitempty"`
 	Params   map[string][]string `json:"params,omitempty"`
+	Formats  []string            `json:"scrape_protocols,omitempty"`
 	Interval string              `json:"scrape_interval,omitempty"`
 	Timeout  string              `json:"scrape_timeout,omitempty"`
 	Pods     []pods              `json:"kubernetes_sd_configs,omitempty"`
@@ -94,6 +88,10 @@ type relabel struct {
 	Replacement string   `json:"replacement,omitempty"`
 	Action      string   `json:"action,omitempty"`
 }
+
+// answers are the statistics that the queries are made of, as Envoy names them. What
+// it counts again for callers from outside or by zone is not among them.
+const answers = `^cluster\.outbound\|80\|[^|]*\|[^;]*;\.upstream_rq_(completed|5xx|429|retry|pending_overflow|time)$`
 
 // slow is how often is asked what judges nothing.
 const slow = 15 * time.Second
@@ -136,7 +134,7 @@ func (m monitoring) config() (string, error) {
 func (m monitoring) proxies() job {
 	return job{
 		Name: proxiesJob, Path: statsPath,
-		Params: map[string][]string{"filter": {strings.Join(Statistics, "|")}},
+		Params: map[string][]string{"filter": {answers}},
 		Pods:   inNamespaces(string(m.system.Name), istio.IngressNamespace),
 		Targets: append([]relabel{
 			drop("__meta_kubernetes_pod_phase", "Succeeded|Failed"),
@@ -157,7 +155,9 @@ func (m monitoring) services() job {
 	return job{
 		Name: "services", Path: statsPath, Interval: duration(slow), Timeout: duration(usualInterval),
 		Params: map[string][]string{"filter": {"^$"}},
-		Pods:   inNamespaces(string(m.system.Name)),
+		// What the agent adds is in this one, whatever it says of the whole.
+		Formats: []string{"PrometheusText0.0.4"},
+		Pods:    inNamespaces(string(m.system.Name)),
 		Targets: append([]relabel{
 			drop("__meta_kubernetes_pod_phase", "Succeeded|Failed"),
 			// Each pod is found once for each port that it declares.

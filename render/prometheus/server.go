@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/nines-ha/nines/render"
-	"github.com/nines-ha/nines/render/istio"
 )
 
 const (
@@ -57,9 +56,7 @@ func (m monitoring) add(files *render.Set) error {
 		ObjectMeta: meta(Name),
 	})
 	add("clusterrole.yaml", discovery())
-	for _, name := range []string{string(m.system.Name), istio.SystemNamespace, istio.IngressNamespace, argoCD, argoRollouts} {
-		add("rolebinding-"+name+".yaml", discoveryIn(name))
-	}
+	add("clusterrolebinding.yaml", discoveryAnywhere())
 	add("configmap.yaml", &corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: meta(Name),
@@ -91,23 +88,22 @@ func namespace() *corev1.Namespace {
 
 const discoveryRole = "prometheus-discovery"
 
-// discovery is all that it may do, and only where it is bound: to find pods.
+// discovery is all that it may do: find pods.
 func discovery() *rbacv1.ClusterRole {
-	object := meta(discoveryRole)
-	object.Namespace = ""
 	return &rbacv1.ClusterRole{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"},
-		ObjectMeta: object,
+		ObjectMeta: metav1.ObjectMeta{Name: discoveryRole, Labels: labels()},
 		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}}},
 	}
 }
 
-func discoveryIn(namespace string) *rbacv1.RoleBinding {
-	object := meta(discoveryRole)
-	object.Namespace = namespace
-	return &rbacv1.RoleBinding{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"},
-		ObjectMeta: object,
+// discoveryAnywhere is for the whole cluster. A binding in each namespace that is
+// scraped would permit less, and has to wait for them: that of the system is made
+// after the platform is healthy, which this is a part of.
+func discoveryAnywhere() *rbacv1.ClusterRoleBinding {
+	return &rbacv1.ClusterRoleBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRoleBinding"},
+		ObjectMeta: metav1.ObjectMeta{Name: discoveryRole, Labels: labels()},
 		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: discoveryRole},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: Name, Namespace: Namespace}},
 	}
