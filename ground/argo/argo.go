@@ -10,6 +10,8 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/nines-ha/nines/ground/engine"
 	"github.com/nines-ha/nines/internal/pki"
@@ -107,6 +109,19 @@ func Rollouts(file func(name string) (path string, err error)) ([]byte, error) {
 		return nil, fmt.Errorf("settings of Argo Rollouts: %w", err)
 	}
 	return append(objects, disruption...), nil
+}
+
+// Definitions are the kinds of Argo Rollouts, which Rollouts has too. They are large:
+// a busy API server takes longer to serve them than the three seconds that Argo CD
+// waits for it, and then the first sync fails. It finds them there if they are
+// applied early.
+func Definitions(file func(name string) (path string, err error)) ([]byte, error) {
+	body, err := upstream(file, "argo-rollouts.yaml")
+	if err != nil {
+		return nil, err
+	}
+	documents := slices.DeleteFunc(strings.Split(string(body), separator), func(text string) bool { return !defines(text) })
+	return []byte(strings.Join(documents, separator)), nil
 }
 
 // disruption keeps one of the two while nodes are drained.

@@ -236,6 +236,10 @@ func TestUpstream(t *testing.T) {
 			}
 		}
 	}
+	body, err := Definitions(c.File)
+	if kinds := objects(t, body, err); len(kinds) != 5 || kinds["CustomResourceDefinition rollouts.argoproj.io"] == nil {
+		t.Errorf("Argo Rollouts defines %d kinds", len(kinds))
+	}
 	for _, want := range Images() {
 		if !images[want] {
 			t.Errorf("nothing runs %s", want)

@@ -33,7 +33,7 @@ func overlay(upstream, patches []byte, namespace string, leftOut []string) ([]by
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {pod-security.kubernetes.io/enforce: restricted}}%s", namespace, separator)
 	for text := range strings.SplitSeq(string(upstream), separator) {
-		if strings.Contains(text, "\nkind: CustomResourceDefinition\n") {
+		if defines(text) {
 			out.WriteString(strings.TrimSuffix(text, "\n") + separator)
 			continue
 		}
@@ -67,6 +67,9 @@ func overlay(upstream, patches []byte, namespace string, leftOut []string) ([]by
 	}
 	return out.Bytes(), nil
 }
+
+// defines says whether a document is the definition of a kind.
+func defines(text string) bool { return strings.Contains(text, "\nkind: CustomResourceDefinition\n") }
 
 func key(o *manifest.Object) string { return o.GetKind() + " " + o.GetName() }
 
