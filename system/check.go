@@ -68,6 +68,9 @@ func (d *decoder) checkNames(sys *System) {
 		taken["store-"+store.Name] = "the secret of store " + string(store.Name)
 	}
 	for _, service := range sys.Services {
+		if service.Canary.On() {
+			taken[service.Name+"-canary"] = "the Service of the canary of " + string(service.Name)
+		}
 		if service.Expose != Hidden {
 			taken[service.Name+"-public"] = "the way in to " + string(service.Name)
 		}

@@ -56,6 +56,7 @@ func Render(sys *system.System, region string, images map[string]string, options
 		}
 		add("service.yaml", w.endpoint())
 		if w.canary() {
+			add("service-canary.yaml", w.canaryService())
 			add("rollout.yaml", w.rollout())
 		} else {
 			add("deployment.yaml", w.deployment())

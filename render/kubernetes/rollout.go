@@ -4,6 +4,7 @@ import (
 	"time"
 
 	rollouts "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -19,6 +20,8 @@ const (
 	revisionHistory   = 5
 	// Twice what news of endpoints and weights take to each proxy is less than this.
 	leastLinger = 30 * time.Second
+	// The port of discard, on which nobody listens.
+	nowhere = 9
 )
 
 // rollout is what a Deployment would be, for a service with a canary.
@@ -49,6 +52,7 @@ func (w workload) rollout() *rollouts.Rollout {
 			ProgressDeadlineSeconds: new(int32(seconds(canary.Deadline))),
 			ProgressDeadlineAbort:   true,
 			Strategy: rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{
+				CanaryService:              w.canaryName(),
 				TrafficRouting:             w.trafficRouting(),
 				Steps:                      w.steps(),
 				MaxUnavailable:             new(intstr.FromInt32(0)),
@@ -63,6 +67,34 @@ func (w workload) rollout() *rollouts.Rollout {
 		r.Spec.Replicas = new(int32(replicas.Min))
 	}
 	return r
+}
+
+func (w workload) canaryName() string { return string(w.service.Name) + "-canary" }
+
+// canaryService is a Service that leads nowhere and that no proxy hears of. It is
+// named in the Rollout for one thing: without a Service, Argo Rollouts 1.10 ends each
+// look at a Rollout at the subsets, with an error, for as long as one replica of
+// either version is not available. What comes after that is then not done: a
+// canary that never starts is never given up, the next version that is committed
+// inherits its deadline and is taken back at once, and a canary that fails and
+// crashes keeps its share of the requests. With a Service it leaves the weight at
+// what the replicas that are there can bear, and goes on.
+//
+// A request goes by the subsets, never by this. Its port is none of the replicas',
+// so that what their proxies know of their own ports does not change with it.
+func (w workload) canaryService() *corev1.Service {
+	meta := w.meta()
+	meta.Name = w.canaryName()
+	meta.Annotations = map[string]string{"networking.istio.io/exportTo": "~"}
+	return &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: meta,
+		Spec: corev1.ServiceSpec{
+			Type:     corev1.ServiceTypeClusterIP,
+			Selector: w.selector(),
+			Ports:    []corev1.ServicePort{{Name: "tcp-none", Protocol: corev1.ProtocolTCP, Port: nowhere, TargetPort: intstr.FromInt32(nowhere)}},
+		},
+	}
 }
 
 // linger is longer than any replica takes to go away.
@@ -95,11 +127,10 @@ func (w workload) trafficRouting() *rollouts.RolloutTrafficRouting {
 	return &rollouts.RolloutTrafficRouting{Istio: routing}
 }
 
-// steps name the AnalysisTemplate of the service, SERVICE-canary, which
-// render/prometheus writes from the same description. It needs no arguments.
+// steps name the AnalysisTemplate of the service, which render/prometheus writes from the same description. It needs no arguments.
 func (w workload) steps() []rollouts.CanaryStep {
 	analysis := rollouts.CanaryStep{Analysis: &rollouts.RolloutAnalysis{
-		Templates: []rollouts.AnalysisTemplateRef{{TemplateName: string(w.service.Name) + "-canary"}},
+		Templates: []rollouts.AnalysisTemplateRef{{TemplateName: w.canaryName()}},
 	}}
 	var steps []rollouts.CanaryStep
 	for _, share := range w.service.Canary.Steps {

@@ -14,6 +14,7 @@ import (
 	networking "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/nines-ha/nines/render"
@@ -81,6 +82,15 @@ func rolloutProblems(t *testing.T, sys *system.System, service system.Service, f
 	r := strict(t, files["rollout.yaml"], &rollouts.Rollout{})
 	canary := r.Spec.Strategy.Canary
 	promise(r.APIVersion == "argoproj.io/v1alpha1" && r.Kind == "Rollout", "%s %s", r.APIVersion, r.Kind)
+
+	// Without a Service it would stand still for any replica that is not there; and
+	// the Service must change nothing of what proxies know.
+	endpoint := strict(t, files["service-canary.yaml"], &corev1.Service{})
+	promise(endpoint.Name == canary.CanaryService && maps.Equal(endpoint.Spec.Selector, r.Spec.Selector.MatchLabels), "there is no Service %s of its replicas", canary.CanaryService)
+	promise(endpoint.Annotations["networking.istio.io/exportTo"] == "~", "proxies hear of Service %s", endpoint.Name)
+	for _, p := range r.Spec.Template.Spec.Containers[0].Ports {
+		promise(endpoint.Spec.Ports[0].TargetPort.IntVal != p.ContainerPort && endpoint.Spec.Ports[0].TargetPort.StrVal == "", "Service %s leads to port %s", endpoint.Name, p.Name)
+	}
 
 	scale := service.Scale.Replicas
 	promise((r.Spec.Replicas == nil) == scale.Scales(), "replicas are said by two, or by none")
