@@ -3,6 +3,7 @@
 package ground
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/nines-ha/nines/internal/cgroup"
 )
 
@@ -22,7 +25,7 @@ import (
 func TestGit(t *testing.T) {
 	openBefore := listeners(t)
 	config := withEngines(t, Config{Name: "forge", Regions: []Region{{Name: "westeurope", Zones: 1, Nodes: 1}}, Delivery: true})
-	config.Files = workloads(config.Cache, false, "westeurope")
+	config.Deliver = func(context.Context, GitAccess) (Delivered, error) { return Delivered{}, nil } // the repository stays empty
 	client := bring(t, config)
 	g := newGitClient(t, client)
 	dir := filepath.Join(t.TempDir(), "platform")
@@ -32,7 +35,24 @@ func TestGit(t *testing.T) {
 	expectNoneNew(t, "a listener for others", openBefore, listeners(t))
 
 	c := newCluster(t, client, "westeurope")
-	pod := c.podOn("web", "westeurope-1-1")
+	files, err := workloads(config.Cache, false, "westeurope")(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := c.kubectl(t.Context(), "apply", "-f", "-")
+	apply.Stdin = bytes.NewReader(files["westeurope"][0].Body)
+	if out, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("kubectl apply: %v: %s", err, out)
+	}
+	var pod corev1.Pod
+	eventually(t, time.Minute, "a pod runs", func() error {
+		for _, pod = range c.pods("web") {
+			if podReady(pod) == nil {
+				return nil
+			}
+		}
+		return errors.New("none is ready")
+	})
 	status, err := client.World(t.Context())
 	if err != nil {
 		t.Fatal(err)
