@@ -188,6 +188,25 @@ func TestPromoted(t *testing.T) {
 	}
 }
 
+func TestNotPromotedYet(t *testing.T) {
+	synced := app(t, wanted, "Synced", operation(wanted, "Succeeded", ""))
+	sets := []unstructured.Unstructured{set(t, "h1", oldImage, 3, 3), set(t, "h2", newImage, 3, 3)}
+	early := ro(t, newImage, "h2", "h2", "\n  phase: Healthy")
+	early.Object["status"].(map[string]any)["observedGeneration"] = "6"
+	for name, c := range map[string]sight{
+		"another is the stable one":           {application: synced, workload: ro(t, newImage, "h2", "h1", "\n  phase: Healthy"), sets: sets},
+		"the controller has not looked":       {application: synced, workload: early, sets: sets},
+		"its objects are being applied still": {application: app(t, wanted, "OutOfSync", operation(wanted, "Running", "")), workload: ro(t, newImage, "h2", "h2", "\n  phase: Healthy"), sets: sets},
+		"there is none":                       {application: synced},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t, release)
+			s.at(0, c)
+			s.goesOn()
+		})
+	}
+}
+
 func TestAborted(t *testing.T) {
 	s := newScene(t, release)
 	synced := app(t, wanted, "Synced", operation(wanted, "Succeeded", ""))

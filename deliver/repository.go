@@ -2,7 +2,8 @@
 // there by Argo CD and Argo Rollouts. Clone takes a repository, Publish changes
 // and pushes it, Undo takes a deployment back; Follow tells how what was pushed
 // comes to the clusters, and ends with a verdict. It renders nothing, and it
-// changes nothing but Git: what is in the clusters is Argo's to change.
+// changes nothing but Git: what is in the clusters is Argo's to change, which Refresh
+// only asks to look now.
 //
 // It uses the program git. Everything has a time limit and ends with its context.
 package deliver

@@ -30,7 +30,8 @@ const password = "correct-horse"
 // A host is git's own http-backend behind TLS and a password.
 type host struct {
 	Access
-	dir string
+	dir     string
+	backend http.Handler
 	// before is asked about each request, and may answer it.
 	before atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
@@ -40,7 +41,7 @@ func newHost(t *testing.T) *host {
 	h := &host{dir: t.TempDir()}
 	run(t, h.dir, "git", "init", "--quiet", "--bare", "--initial-branch=main", "platform.git")
 	run(t, filepath.Join(h.dir, "platform.git"), "git", "config", "http.receivepack", "true")
-	backend := &cgi.Handler{
+	h.backend = &cgi.Handler{
 		Path: strings.TrimSpace(run(t, h.dir, "git", "--exec-path")) + "/git-http-backend", Dir: h.dir,
 		Env: []string{"GIT_PROJECT_ROOT=" + h.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada"},
 	}
@@ -53,7 +54,7 @@ func newHost(t *testing.T) *host {
 		if before := h.before.Load(); before != nil && (*before)(w, r) {
 			return
 		}
-		backend.ServeHTTP(w, r)
+		h.backend.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	authority := filepath.Join(h.dir, "ca.pem")
@@ -204,13 +205,12 @@ func TestPublishKnowsWhatArrived(t *testing.T) {
 	r := h.clone(t)
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	broken := func(w http.ResponseWriter, req *http.Request) bool {
+	broken := func(_ http.ResponseWriter, req *http.Request) bool {
 		if !strings.HasSuffix(req.URL.Path, "/git-receive-pack") || req.Method != http.MethodPost {
 			return false
 		}
 		h.before.Store(nil)
-		backend := httptest.NewRecorder()
-		h.serve(t, backend, req)
+		h.backend.ServeHTTP(httptest.NewRecorder(), req)
 		interrupt() // Ctrl-C, before the answer
 		panic(http.ErrAbortHandler)
 	}
@@ -227,14 +227,6 @@ func TestPublishKnowsWhatArrived(t *testing.T) {
 	if _, err := r.Head(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("after Ctrl-C: %v", err)
 	}
-}
-
-func (h *host) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
-	backend := &cgi.Handler{
-		Path: strings.TrimSpace(run(t, h.dir, "git", "--exec-path")) + "/git-http-backend", Dir: h.dir,
-		Env: []string{"GIT_PROJECT_ROOT=" + h.dir, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada"},
-	}
-	backend.ServeHTTP(w, r)
 }
 
 func TestPublishRefusedByTheHost(t *testing.T) {
@@ -286,6 +278,22 @@ func TestCloneRefuses(t *testing.T) {
 				t.Errorf("%v is left, %v", left, err)
 			}
 		})
+	}
+}
+
+// Whoever answers for the host leads nobody, and no password, elsewhere.
+func TestCloneIsNotLedAway(t *testing.T) {
+	h := newHost(t)
+	var asked atomic.Int32
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer elsewhere.Close()
+	away := func(w http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(w, r, elsewhere.URL+r.URL.RequestURI(), http.StatusFound)
+		return true
+	}
+	h.before.Store(&away)
+	if r, err := Clone(t.Context(), h.Access, me); err == nil || asked.Load() > 0 {
+		t.Errorf("elsewhere was asked %d times, %v, %v", asked.Load(), r, err)
 	}
 }
 

@@ -44,6 +44,8 @@ type shop struct {
 	runs  map[string]string // image by region
 	looks map[string]int    // at the present image of a region
 	stuck bool              // a canary stays where it is
+	away  bool              // Argo CD does not look at Git
+	asked func(region string, aborted bool)
 }
 
 func newShop(t *testing.T) *shop {
@@ -51,6 +53,7 @@ func newShop(t *testing.T) *shop {
 	t.Setenv("TMPDIR", t.TempDir())
 	s := &shop{t: t, dir: t.TempDir(), references: map[string]string{}, bad: map[string]bool{}, runs: map[string]string{}, looks: map[string]int{}}
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(s.dir, "cache"))
+	t.Setenv("TMPDIR", s.dir)
 	store, err := openImages()
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +199,12 @@ func podTemplate(image string) map[string]any {
 
 func (s *shop) rollout(region string) any {
 	_, image, _ := strings.Cut(s.git("show", "main:"+helloFile(region, "").Path), "image: ")
+	if s.away {
+		image = s.runs[region]
+	}
+	if s.asked != nil {
+		s.asked(region, s.bad[image])
+	}
 	status := map[string]any{"observedGeneration": "1", "currentPodHash": hashOf(image), "stableRS": hashOf(s.runs[region]), "currentStepIndex": 0}
 	switch s.looks[region+image]++; {
 	case s.runs[region] == image:
@@ -383,25 +392,108 @@ func TestDeployInterrupted(t *testing.T) {
 	has(t, said, "interrupted before anything was pushed")
 	s.holds("1.0", "1.0", 1)
 
+	// Ctrl-C, once it is in Git and a canary.
 	s.stuck = true
 	ctx, interrupt = context.WithCancel(t.Context())
 	defer interrupt()
-	go func() { // Ctrl-C, once it is in Git and a canary
-		for ctx.Err() == nil {
-			s.mu.Lock()
-			if s.looks["west"+s.references["1.1"]] > 1 {
-				interrupt()
-			}
-			s.mu.Unlock()
-			time.Sleep(time.Millisecond)
+	s.asked = func(string, bool) {
+		if s.looks["west"+s.references["1.1"]] > 1 {
+			interrupt()
 		}
-	}()
+	}
 	code, _, said = s.nines(ctx, "deploy", "hello", "--image", "registry.local/shop/hello:1.1")
 	if code != exitTrouble {
 		t.Errorf("exit %d", code)
 	}
 	has(t, said, "INTERRUPTED hello", "goes on without this command", "nines deploy --follow hello", "not touched: north")
 	s.holds("1.1", "1.0", 2)
+
+	// Ctrl-C between the regions; and the same again goes on.
+	s.stuck = false
+	ctx, interrupt = context.WithCancel(t.Context())
+	defer interrupt()
+	s.asked = func(region string, _ bool) {
+		if region == "north" {
+			interrupt()
+		}
+	}
+	code, _, said = s.nines(ctx, "deploy", "hello", "--image", "registry.local/shop/hello:1.1")
+	if code != exitTrouble {
+		t.Errorf("exit %d", code)
+	}
+	has(t, said, "INTERRUPTED hello", "runs alone in west", "not touched: north", "deploy the same again to go on with north")
+	s.holds("1.1", "1.0", 2)
+	s.asked = nil
+	if code, _, said = s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1"); code != 0 {
+		t.Errorf("again: exit %d:\n%s", code, said)
+	}
+	s.holds("1.1", "1.1", 3)
+}
+
+// What is in Git and not in the cluster would be overtaken unseen.
+func TestDeployBeforeTheLastArrived(t *testing.T) {
+	s := newShop(t)
+	s.away = true
+	if code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--timeout", "1s"); code != exitTrouble {
+		t.Errorf("exit %d:\n%s", code, said)
+	}
+	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.2")
+	if code != exitNo {
+		t.Errorf("exit %d", code)
+	}
+	has(t, said, "REFUSED hello in west", "Git holds "+deliver.ShortImage(s.references["1.1"])+", which has not arrived yet")
+	s.holds("1.1", "1.0", 2)
+}
+
+// What somebody else deployed meanwhile is not ours to take back.
+func TestDeployDoesNotRevertOthers(t *testing.T) {
+	s := newShop(t)
+	s.bad[s.references["1.1"]] = true
+	others := false
+	s.asked = func(_ string, aborted bool) {
+		if aborted && !others {
+			others = true
+			s.publish("1.2", deliver.Deployment{Service: "hello", Image: s.references["1.2"], Previous: s.references["1.1"], Regions: []string{"north"}})
+		}
+	}
+	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--revert-on-abort")
+	if code != exitNo {
+		t.Errorf("exit %d", code)
+	}
+	has(t, said, "ABORTED hello in west", "was deployed since, by Bob")
+	s.holds("1.1", "1.2", 3)
+}
+
+// publish commits a version to the region north, as somebody else.
+func (s *shop) publish(tag string, d deliver.Deployment) {
+	r, err := deliver.Clone(s.t.Context(), s.access(), deliver.Author{Name: "Bob", Email: "bob@example.org"})
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer r.Close()
+	_, err = r.Publish(s.t.Context(), func(ctx context.Context) (deliver.Commit, error) {
+		files, err := r.Files()
+		if err != nil {
+			return deliver.Commit{}, err
+		}
+		for i := range files {
+			if files[i].Path == helloFile("north", "").Path {
+				files[i] = helloFile("north", s.references[tag])
+			}
+		}
+		if _, err := r.Replace(files); err != nil {
+			return deliver.Commit{}, err
+		}
+		message := "by hand"
+		if d.Service != "" {
+			message = d.Message("")
+		}
+		return r.Commit(ctx, message)
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
 }
 
 func TestRollbackConflict(t *testing.T) {
@@ -409,29 +501,7 @@ func TestRollbackConflict(t *testing.T) {
 	if code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1"); code != 0 {
 		t.Fatal(said)
 	}
-	r, err := deliver.Clone(t.Context(), s.access(), deliver.Author{Name: "Bob", Email: "bob@example.org"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	_, err = r.Publish(t.Context(), func(ctx context.Context) (deliver.Commit, error) {
-		files, err := r.Files()
-		if err != nil {
-			return deliver.Commit{}, err
-		}
-		for i := range files {
-			if files[i].Path == helloFile("north", "").Path {
-				files[i] = helloFile("north", s.references["1.2"])
-			}
-		}
-		if _, err := r.Replace(files); err != nil {
-			return deliver.Commit{}, err
-		}
-		return r.Commit(ctx, "by hand")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.publish("1.2", deliver.Deployment{})
 	code, _, said := s.nines(t.Context(), "rollback", "hello")
 	if code != exitNo {
 		t.Errorf("exit %d", code)

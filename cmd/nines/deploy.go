@@ -34,7 +34,7 @@ Rollouts make of it: sync, steps, weights, pods and what the analysis measures.
 Regions get it one after the other, each with a commit of its own and only when
 the one before is healthy, unless the description says that they get it together.
 
-It touches nothing but Git. Ctrl-C stops the looking, not the rollout. Run again,
+It changes nothing but Git, and asks Argo CD to look at it now. Ctrl-C stops the looking, not the rollout. Run again,
 it goes on where it stopped. While another version is on its way it refuses, since
 that one would lose its pods under the requests it gets; --supersede does it all
 the same. docs/delivery.md tells the rest.
@@ -53,7 +53,7 @@ Exit status: 0 promoted, or there was nothing to change; 1 aborted, or refused;
 	cmd.Flags().StringVar(&flags.image, "image", "", "`reference` of an image in the ground's registry (default: the image or source of the description)")
 	cmd.Flags().StringVar(&flags.source, "source", "", "`folder` of a Go main package to build (default: the source of the description)")
 	cmd.Flags().BoolVar(&flags.follow, "follow", false, "change nothing; follow the last deployment or rollback of the service")
-	cmd.Flags().BoolVar(&flags.supersede, "supersede", false, "go ahead although another version is on its way")
+	cmd.Flags().BoolVar(&flags.supersede, "supersede", false, "go ahead although another version is on its way, or the cluster cannot be asked")
 	cmd.Flags().BoolVar(&flags.revert, "revert-on-abort", false, "if it is aborted, take the commit back as \"nines rollback\" does; the exit status stays 1")
 	cmd.MarkFlagsMutuallyExclusive("image", "source", "follow")
 	cmd.MarkFlagsMutuallyExclusive("supersede", "follow")
@@ -204,6 +204,8 @@ func absent(reference string, err error) error {
 func (f deployFlags) bring(ctx context.Context, j *journey, wanted deliver.Deployment) (d deliver.Deployment, v deliver.Verdict, err error) {
 	refuse, err := j.busy(ctx, wanted)
 	switch {
+	case err != nil && f.supersede && ctx.Err() == nil:
+		j.story.say("what runs cannot be asked for: %v", err)
 	case err != nil:
 		return d, v, err
 	case refuse != "" && f.supersede:
