@@ -53,10 +53,32 @@ func (r *region) deliveryParts() []part.Part {
 	}
 }
 
+// definitionParts are the kinds of Argo Rollouts, ahead of Argo CD, which would wait
+// too short a time for them.
+func (r *region) definitionParts() []part.Part {
+	if !r.world.spec.Delivery {
+		return nil
+	}
+	return []part.Part{{
+		Name: r.part("definitions"), Needs: []string{r.part("access"), "engine/argo-rollouts"}, About: "the kinds of Argo Rollouts",
+		Prepare: func(ctx context.Context) error {
+			body, err := argo.Definitions(r.world.engines.File)
+			if err != nil {
+				return err
+			}
+			objects, err := manifest.Decode("argo-rollouts", body)
+			if err != nil {
+				return err
+			}
+			return r.definitions.Apply(ctx, objects)
+		},
+	}}
+}
+
 // deliverable are the parts without which nothing that Argo CD brings could run.
 func (w *World) deliverable() (names []string) {
 	for _, r := range w.regions {
-		names = append(names, r.part("apps"))
+		names = append(names, r.part("apps"), r.part("definitions"))
 	}
 	return names
 }

@@ -49,12 +49,13 @@ type region struct {
 	impaired impaired
 	probes   atomic.Int32 // that are under way
 
-	files    chan []File // what the cluster is to hold, from the owner
-	platform *manifest.Set
-	mesh     *manifest.Set
-	apps     *manifest.Set
-	argo     *manifest.Set
-	root     *manifest.Set
+	files       chan []File // what the cluster is to hold, from the owner
+	platform    *manifest.Set
+	mesh        *manifest.Set
+	apps        *manifest.Set
+	definitions *manifest.Set
+	argo        *manifest.Set
+	root        *manifest.Set
 
 	platformObjects, meshObjects, appObjects []*manifest.Object // as last applied
 
@@ -151,6 +152,7 @@ func (r *region) parts() []part.Part {
 	if r.world.spec.Mesh {
 		parts = append(parts, r.meshPart(workers))
 	}
+	parts = append(parts, r.definitionParts()...)
 	if r.delivers() {
 		parts = append(parts, r.deliveryParts()...)
 	}
@@ -218,6 +220,9 @@ func (r *region) applyAccess(ctx context.Context) error {
 		return err
 	}
 	if r.apps, err = manifest.NewSet(r.world.spec.Name, root); err != nil {
+		return err
+	}
+	if r.definitions, err = manifest.NewSet("definitions", root); err != nil {
 		return err
 	}
 	if r.delivers() {

@@ -149,7 +149,7 @@ func union(apps []app) []object {
 }
 
 // ignored are the fields that a controller owns: with Istio's routing Argo Rollouts
-// the weights of its two subsets and the pods that they mean, and the API server's
+// the weights of its two subsets and the pods that they and its Service mean, and the API server's
 // trust in a webhook whoever serves that. Everything else is as Git has it. What an
 // autoscaler owns is not in Git.
 func ignored(objects []object) []difference {
@@ -182,6 +182,11 @@ func shifted(rollout object) []difference {
 		return difference{Group: "networking.istio.io", Kind: kind, Name: name, Namespace: rollout.text("metadata", "namespace"), JQPathExpressions: []string{field}}
 	}
 	list := []difference{istio("DestinationRule", rule, `.spec.subsets[]?.labels["rollouts-pod-template-hash"]`)}
+	for _, of := range []string{"canaryService", "stableService"} {
+		if name := rollout.text("spec", "strategy", "canary", of); name != "" {
+			list = append(list, difference{Kind: "Service", Name: name, Namespace: rollout.text("metadata", "namespace"), JQPathExpressions: []string{`.spec.selector["rollouts-pod-template-hash"]`}})
+		}
+	}
 	routes := []any{routing.at("istio", "virtualService")}
 	if several, ok := routing.at("istio", "virtualServices").([]any); ok {
 		routes = append(routes, several...)

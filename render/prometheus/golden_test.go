@@ -2,7 +2,6 @@ package prometheus_test
 
 import (
 	"flag"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -55,7 +54,7 @@ func TestStatisticsAreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, atGateways, asked := matcher(t, files), gatewayMatcher(t), filter(t, renderAll(t, sys))
+	kept, asked := matcher(t, files), filter(t, renderAll(t, sys))
 	const cluster = "cluster.outbound|80|canary|vehicle.delivery.svc.cluster.local;."
 	for _, statistic := range []string{"completed", "5xx", "429", "retry", "pending_overflow", "time"} {
 		name := cluster + "upstream_rq_" + statistic
@@ -64,9 +63,6 @@ func TestStatisticsAreKept(t *testing.T) {
 		}
 		if !slices.ContainsFunc(kept, func(r *regexp.Regexp) bool { return r.MatchString(name) }) {
 			t.Errorf("%s is not kept", name)
-		}
-		if !atGateways.MatchString(name) {
-			t.Errorf("%s is not kept by gateways", name)
 		}
 	}
 	for _, name := range []string{cluster + "upstream_rq_200", cluster + "external.upstream_rq_5xx", cluster + "zone.a.b.upstream_rq_time"} {
@@ -90,21 +86,6 @@ func matcher(t *testing.T, files []render.File) (kept []*regexp.Regexp) {
 		kept = append(kept, regexp.MustCompile(text))
 	}
 	return kept
-}
-
-// gatewayMatcher is what the ground tells its gateways to keep, since they do not
-// read the configuration of the mesh.
-func gatewayMatcher(t *testing.T) *regexp.Regexp {
-	t.Helper()
-	body, err := os.ReadFile("../../ground/mesh/operator.yaml.tmpl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`statsInclusionRegexps: '(.*)'`).FindSubmatch(body)
-	if found == nil {
-		t.Fatal("gateways are told nothing")
-	}
-	return regexp.MustCompile(string(found[1]))
 }
 
 func filter(t *testing.T, files []render.File) *regexp.Regexp {
