@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/nines-ha/nines/deliver"
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/render"
+	"github.com/nines-ha/nines/render/argo"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -44,7 +47,7 @@ type DeliveryFunc func(ctx context.Context, sys *system.System, service string) 
 
 // connectDelivery is the one place that knows the ground's Git host, its Argo CD
 // and how render lays out the repository.
-func connectDelivery(ctx context.Context, sys *system.System, _ string) (*delivery, error) {
+func connectDelivery(ctx context.Context, sys *system.System, service string) (*delivery, error) {
 	client, err := ground.Connect(string(sys.Name))
 	if err != nil {
 		return nil, err
@@ -56,7 +59,52 @@ func connectDelivery(ctx context.Context, sys *system.System, _ string) (*delive
 	case !status.Ready:
 		return nil, fmt.Errorf("%s is not ready yet: %s; see \"nines status\"", status.Name, status.Phase)
 	}
-	return nil, fmt.Errorf("%s has no Git host and no Argo CD: this ground applies what is described itself; bring a change to it with \"nines apply\"", status.Name)
+	host, err := client.Git()
+	switch {
+	case errors.Is(err, ground.ErrNoGit):
+		return nil, fmt.Errorf("%s has no Git host and no Argo CD: this ground applies what is described itself; bring a change to it with \"nines apply\"", status.Name)
+	case err != nil:
+		return nil, err
+	case !sys.Deliver.On():
+		return nil, fmt.Errorf("%s does not say deliver, and the ground %s does; see that they are the same", sys.File, status.Name)
+	}
+	environment := string(sys.Deliver.Environment)
+	d := &delivery{
+		Access: access(host), Folder: argo.Folder(environment), Together: sys.Deliver.Regions == system.Together, Kind: deliver.KindDeployment,
+		Images: func(tree []render.File, region string) (map[string]string, error) {
+			return argo.Releases(tree, environment, region)
+		},
+		Render: func(tree []render.File, region string, images map[string]string) ([]render.File, error) {
+			return release(sys, tree, region, images)
+		},
+	}
+	if s, _ := sys.Service(service); s.Canary.On() {
+		d.Kind = deliver.KindRollout
+	}
+	d.Follower, err = followAll(sys, service, status.Kubeconfig)
+	return d, err
+}
+
+// followAll looks at every cluster of a ground with an administrator's eyes.
+func followAll(sys *system.System, service, kubeconfig string) (*deliver.Follower, error) {
+	f := &deliver.Follower{}
+	for _, r := range sys.Regions {
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}, &clientcmd.ConfigOverrides{CurrentContext: string(r.Name)},
+		).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("read kubeconfig: %w", err)
+		}
+		objects, err := dynamic.NewForConfig(config)
+		if err != nil {
+			return nil, err
+		}
+		if f.Argo == nil {
+			f.Argo = objects
+		}
+		f.Regions = append(f.Regions, deliver.Region{Name: string(r.Name), Application: argo.ApplicationName(service, string(r.Name)), Objects: objects})
+	}
+	return f, nil
 }
 
 // deliveryFlags are the same for deploy and rollback.

@@ -50,6 +50,7 @@ type shop struct {
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
 	s := &shop{t: t, dir: t.TempDir(), references: map[string]string{}, bad: map[string]bool{}, runs: map[string]string{}, looks: map[string]int{}}
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(s.dir, "cache"))
 	t.Setenv("TMPDIR", s.dir)

@@ -61,6 +61,9 @@ func (flags upFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if sys, err = flags.without.of(sys); err != nil {
+		return err
+	}
 	if err := flags.own(); err != nil {
 		return err
 	}
