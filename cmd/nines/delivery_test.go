@@ -355,14 +355,21 @@ func TestDeployRevertsOnAbort(t *testing.T) {
 func TestDeployWhileAnotherIsOnItsWay(t *testing.T) {
 	s := newShop(t)
 	s.stuck = true
-	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--timeout", "3s")
+	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--timeout", "1s")
 	if code != exitTrouble {
 		t.Errorf("exit %d", code)
 	}
-	has(t, said, "TIMEOUT hello", "west: progressing at step 1 of 2, weight 20 %", "not touched: north", "nines deploy --follow hello")
+	has(t, said, "TIMEOUT hello", "not touched: north", "nines deploy --follow hello")
 	s.holds("1.1", "1.0", 2)
 
-	code, _, said = s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.2")
+	// The same again is followed, and not refused.
+	code, _, said = s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--timeout", "1s")
+	if code != exitTrouble {
+		t.Errorf("the same again: exit %d", code)
+	}
+	has(t, said, "nothing to change", "TIMEOUT hello")
+
+	code, _, said = s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.2", "--timeout", "10s")
 	if code != exitNo {
 		t.Errorf("a second one: exit %d", code)
 	}
@@ -437,7 +444,7 @@ func TestDeployBeforeTheLastArrived(t *testing.T) {
 	if code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.1", "--timeout", "1s"); code != exitTrouble {
 		t.Errorf("exit %d:\n%s", code, said)
 	}
-	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.2")
+	code, _, said := s.nines(t.Context(), "deploy", "hello", "--image", "registry.local/shop/hello:1.2", "--timeout", "10s")
 	if code != exitNo {
 		t.Errorf("exit %d", code)
 	}
