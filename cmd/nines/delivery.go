@@ -95,6 +95,7 @@ func followAll(sys *system.System, service, kubeconfig string) (*deliver.Followe
 		if err != nil {
 			return nil, fmt.Errorf("read kubeconfig: %w", err)
 		}
+		config.QPS, config.Burst, config.UserAgent = 50, 100, "nines-deploy" // of its own accord a client waits longer than a look may take
 		objects, err := dynamic.NewForConfig(config)
 		if err != nil {
 			return nil, err
@@ -247,10 +248,16 @@ func (j *journey) follow(ctx context.Context, d deliver.Deployment) deliver.Verd
 	release := deliver.Release{
 		Service: j.service, Namespace: string(j.sys.Name), Kind: j.Kind, Revision: d.Hash, Image: d.Image, Previous: d.Previous,
 	}
-	if err := follower.Refresh(ctx); err != nil && ctx.Err() == nil {
+	return follower.Follow(ctx, release, j.story.event)
+}
+
+// pushed tells of a commit, has Argo CD look at it now, and follows it.
+func (j *journey) pushed(ctx context.Context, d deliver.Deployment) deliver.Verdict {
+	j.story.commit(d)
+	if err := j.Follower.In(d.Regions...).Refresh(ctx); err != nil && ctx.Err() == nil {
 		j.story.say("%v; it looks by itself in a while", err)
 	}
-	return follower.Follow(ctx, release, j.story.event)
+	return j.follow(ctx, d)
 }
 
 // conclude tells the verdict, and is the exit code it asks for.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,11 +127,7 @@ func rolloutLine(r deliver.Rollout) string {
 }
 
 func metricLine(m deliver.Metric) string {
-	value := m.Value
-	if value == "" {
-		value = "no value"
-	}
-	text := fmt.Sprintf("%s %s, %s", m.Name, value, strings.ToLower(m.Phase))
+	text := fmt.Sprintf("%s %s, %s", m.Name, measured(m.Value), strings.ToLower(m.Phase))
 	text += fmt.Sprintf(" (%d measured", m.Count)
 	for _, n := range []struct {
 		count int
@@ -144,6 +142,27 @@ func metricLine(m deliver.Metric) string {
 		text += ": " + m.Message
 	}
 	return text
+}
+
+// measured is a value, or those of canary and stable, as people read it. What is
+// no number stays as it is.
+func measured(value string) string {
+	var numbers []float64
+	if json.Unmarshal([]byte(value), &numbers) != nil {
+		var one float64
+		if json.Unmarshal([]byte(value), &one) != nil {
+			return cmp.Or(value, "no value")
+		}
+		numbers = []float64{one}
+	}
+	if len(numbers) == 0 {
+		return "no value"
+	}
+	var words []string
+	for _, n := range numbers {
+		words = append(words, strconv.FormatFloat(n, 'g', 4, 64))
+	}
+	return strings.Join(words, " | ")
 }
 
 // verdict is the last of the story; what can be done about it comes with it.

@@ -225,8 +225,7 @@ func (f deployFlags) bring(ctx context.Context, j *journey, wanted deliver.Deplo
 		return d, v, err
 	}
 	if c.Hash != "" {
-		j.story.commit(d)
-		return d, j.follow(ctx, d), nil
+		return d, j.pushed(ctx, d), nil
 	}
 	if d, err = j.last(ctx, wanted); err != nil {
 		return d, v, err

@@ -74,6 +74,5 @@ func (j *journey) back(ctx context.Context, why string, choose func([]deliver.De
 		j.story.say("Git holds nothing of it any more")
 		return nil
 	}
-	j.story.commit(d)
-	return j.conclude(j.follow(ctx, d))
+	return j.conclude(j.pushed(ctx, d))
 }
