@@ -48,7 +48,7 @@ unit: go-version ## unit tests of both modules
 .PHONY: ground-test
 ground-test: engines ## tests on real clusters (needs root); what failed is told again at the end
 	$(GO) run $(GOTESTSUM) --format standard-verbose --hide-summary=skipped -- \
-		-tags ground -count=1 -p 1 -timeout 30m ./ground/... ./drill/... ./cmd/nines
+		-tags ground -count=1 -p 1 -timeout 30m ./ground/... ./drill/... ./render/prometheus ./cmd/nines
 
 .PHONY: drill-suite
 drill-suite: build ## every drill on the ground that runs, and one table (needs make up)

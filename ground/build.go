@@ -2,11 +2,13 @@ package ground
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/git"
 	"github.com/nines-ha/nines/ground/postgres"
 	"github.com/nines-ha/nines/ground/world"
 )
@@ -27,6 +29,26 @@ func (o *Owner) build(ctx context.Context) error {
 			return o.send(world.Message{Ready: "root/" + postgres.RootName, Dir: dir})
 		})
 	}
+	if o.config.Delivery {
+		group.Go(func() error {
+			dir, err := builder.Root(ctx, git.RootName, git.RootPackages)
+			if err != nil {
+				return err
+			}
+			return o.send(world.Message{Ready: "root/" + git.RootName, Dir: dir})
+		})
+		group.Go(func() error {
+			host, err := o.Git(ctx)
+			if err != nil {
+				return err
+			}
+			delivered, err := o.config.Deliver(ctx, host)
+			if err != nil {
+				return fmt.Errorf("fill the repository: %w", err)
+			}
+			return o.send(world.Message{Delivered: &delivered})
+		})
+	}
 	group.Go(func() error {
 		files, err := o.config.Files(ctx)
 		if err != nil {
@@ -42,7 +64,7 @@ func (o *Owner) build(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh) }
+func (o *Owner) engines() []string { return world.NeededEngines(o.config.Mesh, o.config.Delivery) }
 
 // tellMaking is of what only an image needs: a root, a wheel.
 func (o *Owner) tellMaking(e engine.Event) {

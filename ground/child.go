@@ -31,6 +31,14 @@ func (o *Owner) startWorld() error {
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	spec := o.config.spec(o.home, ports)
+	var git net.Listener
+	if o.config.Delivery {
+		l, err := listenNear(firstGitPort)
+		if err != nil {
+			return fmt.Errorf("listen for the Git host: %w", err)
+		}
+		git, spec.GitPort = l, l.Addr().(*net.TCPAddr).Port
+	}
 	g, err := cgroup.Open(spec.Group)
 	if err != nil {
 		return err
@@ -89,6 +97,9 @@ func (o *Owner) startWorld() error {
 	for i := range o.config.Regions {
 		o.apis = append(o.apis, newForward(o.api[i], o.inside, net.JoinHostPort(world.APIServerAddress(i), strconv.Itoa(firstAPIPort))))
 	}
+	if git != nil {
+		o.apis = append(o.apis, newForward(git, o.inside, world.GitAddress()))
+	}
 	return json.NewEncoder(feed).Encode(spec)
 }
 
@@ -105,6 +116,7 @@ func (o *Owner) listen(events io.Reader) {
 			o.mu.Lock()
 			o.parts[e.Part.Part] = e.Part.State
 			o.mu.Unlock()
+			o.followGit(*e.Part)
 		case e.Make != "":
 			o.making.Go(func() { o.makeImage(e.Make) })
 		case e.Frontends != nil:

@@ -57,15 +57,17 @@ func clean(name string) error {
 	return errors.Join(errs...)
 }
 
-// thaw lets every machine and store that hangs go on: on cgroup v1 a frozen process dies
+// thaw lets every machine and managed service that hangs go on: on cgroup v1 a frozen process dies
 // only once it thaws, and a world ends only when all its processes have.
 func thaw(name string) {
 	g, err := cgroup.Open(group(name))
 	if err != nil {
 		return
 	}
-	for _, frozen := range append(g.Children("nodes"), g.Children("stores")...) {
-		_ = frozen.Freeze(false)
+	for _, kind := range []string{"nodes", "stores", "managed"} {
+		for _, frozen := range g.Children(kind) {
+			_ = frozen.Freeze(false)
+		}
 	}
 }
 

@@ -37,6 +37,9 @@ func (o *Owner) Status(ctx context.Context) Status {
 	for _, r := range s.Regions {
 		s.Modelled = append(s.Modelled, r.Name+": a receiver that keeps the newest spans stands for an OpenTelemetry Collector; it takes OTLP over HTTP, without TLS")
 	}
+	if s.Git != nil {
+		s.Modelled = append(s.Modelled, s.Git.Host+": "+s.Git.Note)
+	}
 	for _, st := range s.Stores {
 		s.Modelled = append(s.Modelled, st.Name+": "+st.Note)
 	}
@@ -196,7 +199,7 @@ func (c *Client) Halt(ctx context.Context, part string, halted bool) error {
 
 // Suspend makes a store's programs hold still without ending one, their
 // connections open and silent, or lets them go on. Its part is REGION/STORE, in
-// the first region.
+// the first region; or it is REGION/git, the Git host.
 func (c *Client) Suspend(ctx context.Context, part string, suspended bool) error {
 	return c.verb(ctx, "/suspend/"+part, suspended)
 }

@@ -28,9 +28,18 @@ type Config struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
-	Envoy   string   // program of the mesh's proxies; "": the pinned release, which is fetched
-	Cache   string   // directory of engines, roots and images
-	Engines string   // folder with the pins of the engines
+	// MeshFiles are in every cluster before the first proxy of the mesh starts: its
+	// configuration, of which a proxy learns some at its start alone.
+	MeshFiles []File
+	Envoy     string // program of the mesh's proxies; "": the pinned release, which is fetched
+	Cache     string // directory of engines, roots and images
+	Engines   string // folder with the pins of the engines
+	// Delivery has a managed Git host beside the first region, and Argo CD in it, which
+	// brings to all clusters what Files says.
+	Delivery bool
+	// Deliver fills the Git host's repository. It is called once, with Delivery, when
+	// the host answers, and may take as long as compiling takes.
+	Deliver func(ctx context.Context, host GitAccess) (Delivered, error)
 	// Files answers what each region's cluster is to hold. It is called once,
 	// while the clusters start, and may take as long as compiling takes.
 	Files func(ctx context.Context) (map[string][]File, error)
@@ -45,6 +54,9 @@ type Region struct {
 
 // File is one file of Kubernetes objects.
 type File = world.File
+
+// Delivered is what was put into the repository, as far as a ground has to know.
+type Delivered = world.Delivered
 
 // Status is a ground as it is now; the answer of `nines status --json`. Fields
 // are only ever added.
@@ -98,7 +110,8 @@ func (e *RunningError) Error() string {
 
 func (c Config) spec(h home, ports []int) world.Spec {
 	s := world.Spec{
-		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh,
+		Name: c.Name, Dirs: h.world(c.Cache), Engines: c.Engines, Group: group(c.Name), Stores: c.Stores, Mesh: c.Mesh, MeshFiles: c.MeshFiles,
+		Delivery: c.Delivery,
 		Reserved: reserve(),
 	}
 	for i, r := range c.Regions {

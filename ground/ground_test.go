@@ -26,7 +26,12 @@ func TestMain(m *testing.M) {
 // cache, and ends it with the test.
 func bring(t *testing.T, config Config) *Client {
 	t.Helper()
-	state := newState(t)
+	return bringIn(t, newState(t), config)
+}
+
+// bringIn is bring in the directories of a ground that was, or was not yet.
+func bringIn(t *testing.T, state string, config Config) *Client {
+	t.Helper()
 	config = withEngines(t, config)
 	if config.Files == nil {
 		config.Files = func(context.Context) (map[string][]File, error) { return nil, nil }

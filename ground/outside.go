@@ -57,7 +57,7 @@ func (o *Outside) Dial(ctx context.Context, client int, address string) (net.Con
 func (o *Outside) Close() { o.dialer.Close() }
 
 // Dial connects to what is inside the ground, as its administrators do: to an IP
-// literal, or the host name of a managed store, and a port.
+// literal, or the host name of a managed store or of the Git host, and a port.
 func (c *Client) Dial(ctx context.Context, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -86,6 +86,9 @@ func (c *Client) storeAddress(ctx context.Context, host string) (string, error) 
 		if strings.EqualFold(s.Host, strings.TrimSuffix(host, ".")) {
 			return s.Address, nil
 		}
+	}
+	if g := status.Git; g != nil && strings.EqualFold(g.Host, strings.TrimSuffix(host, ".")) {
+		return g.Address, nil
 	}
 	return "", fmt.Errorf("no store of %s is at %s", c.Name, host)
 }

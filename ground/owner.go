@@ -44,6 +44,9 @@ type Owner struct {
 	life      context.Context
 	endOfLife context.CancelFunc
 
+	gitUp   chan struct{} // closed when the Git host answers
+	gitOnce sync.Once
+
 	stop     chan struct{} // closed when somebody wants the ground down
 	stopOnce sync.Once
 
@@ -73,6 +76,7 @@ func Up(ctx context.Context, config Config, watch func(*Owner)) error {
 	}
 	o := &Owner{
 		config: config, home: h, stop: make(chan struct{}), up: make(chan struct{}), gone: make(chan struct{}),
+		gitUp: make(chan struct{}),
 		parts: map[string]part.State{}, forwards: map[world.Frontend]*forward{},
 		status: Status{Name: config.Name, Phase: "starting", PID: os.Getpid(), Since: time.Now(), Kubeconfig: h.kubeconfig(), Logs: h.logs(), Data: h.data()},
 	}

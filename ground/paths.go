@@ -22,7 +22,7 @@ import (
 //	control.sock where the owner answers
 //	kubeconfig   for administrators; gone after a run
 //	run/         what ends with a run
-//	data/        what stays: the stores' data
+//	data/        what stays: the stores' data, the platform's repository
 //	logs/        of the last run
 type home struct{ dir string }
 

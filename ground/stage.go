@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/nines-ha/nines/ground/git"
 	"github.com/nines-ha/nines/ground/impair"
 	"github.com/nines-ha/nines/ground/node"
 	"github.com/nines-ha/nines/ground/world"
@@ -23,6 +24,8 @@ func Stage(args []string, stderr io.Writer) (code int, ok bool) {
 		err = world.Stage()
 	case impair.StageName:
 		err = impair.Stage()
+	case git.StageName:
+		err = git.Stage()
 	case guardStage:
 		err = guardMain(args[1:])
 	default:

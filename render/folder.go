@@ -32,13 +32,19 @@ type Changes struct {
 // the header are never touched; one that is in the way is ErrForeign, found
 // before anything is written.
 func Folder(dir string, files []File) (Changes, error) {
+	return Part(dir, ".", files)
+}
+
+// Part is Folder for one part of a folder: outside of it nothing is removed, and
+// of the files those that are not in it are written too.
+func Part(dir, part string, files []File) (Changes, error) {
 	changes := Changes{Created: []string{}, Changed: []string{}, Removed: []string{}, Unchanged: []string{}}
 	root, err := openRoot(dir)
 	if err != nil {
 		return changes, err
 	}
 	defer root.Close()
-	stale, err := rendered(root)
+	stale, err := rendered(root, part)
 	if err != nil {
 		return changes, err
 	}
@@ -93,11 +99,13 @@ func openRoot(dir string) (*os.Root, error) {
 	return root, nil
 }
 
-// rendered lists what an earlier rendering wrote below the root.
-func rendered(root *os.Root) (map[string]bool, error) {
+// rendered lists what an earlier rendering wrote into a part of the root.
+func rendered(root *os.Root, part string) (map[string]bool, error) {
 	found := map[string]bool{}
-	err := fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(root.FS(), part, func(name string, entry fs.DirEntry, err error) error {
 		switch {
+		case name == part && errors.Is(err, fs.ErrNotExist):
+			return nil
 		case err != nil:
 			return err
 		case entry.IsDir() && name != "." && strings.HasPrefix(entry.Name(), "."):

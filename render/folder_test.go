@@ -48,6 +48,30 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+func TestPartLeavesTheRest(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "apps/a.yaml", render.Header)
+	for _, step := range []struct {
+		files   []render.File
+		removed []string
+	}{
+		{[]render.File{file("README.md", ""), file("env/one/x.yaml", "1"), file("env/one/y.yaml", "2")}, []string{}},
+		{[]render.File{file("README.md", ""), file("env/one/x.yaml", "1")}, []string{"env/one/y.yaml"}},
+	} {
+		changes, err := render.Part(dir, "env/one", step.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(step.removed, changes.Removed); diff != "" {
+			t.Error(diff)
+		}
+	}
+	want := map[string]string{"apps/a.yaml": render.Header, "README.md": render.Header, "env/one/x.yaml": render.Header + "1"}
+	if diff := cmp.Diff(want, content(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestFolderRefuses(t *testing.T) {
 	outside := t.TempDir()
 	cases := []struct {

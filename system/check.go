@@ -18,6 +18,7 @@ func (d *decoder) check(sys *System) {
 	d.checkSLO(sys.SLO)
 	d.checkClients(sys.Clients)
 	d.checkHosts(sys)
+	d.checkDelivery(sys)
 	if d.given("traces.sample") && !sys.Traces.On() {
 		d.reportAt("traces.sample", "0% traces nothing; a sample is above 0%, at most 100%: leave traces out instead", "sample: 1%")
 	}
@@ -52,7 +53,7 @@ func (d *decoder) checkNamespace(sys *System) {
 		d.reportAt("name", quote(name)+" is a namespace of Kubernetes itself", "name: fleet")
 	}
 	// Whoever is in one of these is trusted by a mesh, or rules it.
-	if name == "observability" || strings.HasPrefix(name, "aks-") || strings.HasPrefix(name, "istio-") {
+	if name == "observability" || name == "argocd" || name == "argo-rollouts" || name == "monitoring" || strings.HasPrefix(name, "aks-") || strings.HasPrefix(name, "istio-") {
 		d.reportAt("name", quote(name)+" is a namespace of the platform, or may become one", "name: fleet")
 	}
 }
@@ -67,6 +68,9 @@ func (d *decoder) checkNames(sys *System) {
 		taken["store-"+store.Name] = "the secret of store " + string(store.Name)
 	}
 	for _, service := range sys.Services {
+		if service.Canary.On() {
+			taken[service.Name+"-canary"] = "the Service of the canary of " + string(service.Name)
+		}
 		if service.Expose != Hidden {
 			taken[service.Name+"-public"] = "the way in to " + string(service.Name)
 		}
@@ -126,6 +130,7 @@ func (d *decoder) checkService(sys *System, service Service) {
 	d.checkBudgets(sys, at, service)
 	d.checkLimits(at, service.Limits)
 	d.checkTraffic(sys, at, service)
+	d.checkCanary(sys, at, service)
 	d.checkEnvironment(at, service)
 }
 

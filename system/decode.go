@@ -239,7 +239,7 @@ func (d *decoder) list(n ast.Node, path string, v reflect.Value, example string)
 		}
 		d.decode(item, itemPath, element, example)
 		v.Set(reflect.Append(v, element))
-		text := element.String()
+		text := fmt.Sprint(element.Interface())
 		if len(d.errs) == errors && seen[text] {
 			d.report(d.place(item), itemPath, quote(text)+" is in the list twice", "")
 		}

@@ -45,6 +45,7 @@ func Parse(body []byte, filename string) (*System, error) {
 			return d.given(join("services", append([]string{string(service.Name)}, fields...)...))
 		})
 	}
+	d.finishDelivery(sys)
 	d.check(sys)
 	if len(d.errs) > 0 {
 		return nil, d.sorted()

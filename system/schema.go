@@ -73,6 +73,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return or(number, text(amountPattern))
 	case reflect.TypeFor[Quantity]():
 		return or(&jsonschema.Schema{Type: "number", Minimum: "0"}, text(quantityPattern))
+	case reflect.TypeFor[Order]():
+		return &jsonschema.Schema{Enum: []any{string(OneAtATime), string(Together)}}
 	case reflect.TypeFor[Exposure]():
 		return &jsonschema.Schema{Enum: []any{string(Public), true}}
 	case reflect.TypeFor[Environment](), reflect.TypeFor[Headers]():
@@ -90,6 +92,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "object", MinProperties: &least, PropertyNames: mapType(name.Type), AdditionalProperties: elementSchema(t.Elem())}
 	case t == reflect.TypeFor[[]Name]():
 		return &jsonschema.Schema{Type: "array", UniqueItems: true, Items: text(namePattern)}
+	case t == reflect.TypeFor[[]Percent]():
+		return &jsonschema.Schema{Type: "array", UniqueItems: true, Items: text(percentPattern)}
 	}
 	return nil
 }

@@ -56,8 +56,9 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 func TestSchemaAgreesOnValues(t *testing.T) {
 	schema := compileSchema(t)
 	frames := map[string]string{
-		"top":     "name: fleet\nservices: {vehicle: {source: ./vehicle}}\n%s\n",
-		"service": "name: fleet\nservices: {vehicle: {source: ./vehicle}, command: {source: ./command, %s}}\n",
+		"top":       "name: fleet\nservices: {vehicle: {source: ./vehicle}}\n%s\n",
+		"service":   "name: fleet\nservices: {vehicle: {source: ./vehicle}, command: {source: ./command, %s}}\n",
+		"delivered": "name: fleet\ndeliver: {}\nservices: {command: {source: ./command, expose: public, %s}}\n",
 	}
 	cases := []struct {
 		place, text string
@@ -153,6 +154,23 @@ func TestSchemaAgreesOnValues(t *testing.T) {
 		{"service", "operations: {GET /: {attempts: 0}}", false},
 		{"service", "limits: {requests: 10, connections: 10, pending: 1}", true},
 		{"service", "limits: {requests: 0}", false},
+		{"top", "deliver: {}", true},
+		{"top", "deliver:", false},
+		{"top", "deliver: true", false},
+		{"top", "deliver: {regions: together}\nregions: {a: {}, b: {}}", true},
+		{"top", "deliver: {regions: Together}\nregions: {a: {}, b: {}}", false},
+		{"top", "deliver: {environment: staging-2}", true},
+		{"top", "deliver: {environment: staging/2}", false},
+		{"delivered", "canary: {}", true},
+		{"delivered", "canary: {steps: []}", true},
+		{"delivered", "canary: {steps: [5%, 50%], hold: 30s, success: 99.5%, p99: 300ms, requests: 500, deadline: 5m}", true},
+		{"delivered", "canary: {steps: [5, 50]}", false},
+		{"delivered", "canary: {steps: 5%}", false},
+		{"delivered", "canary: {steps: [5%, 5%]}", false},
+		{"delivered", "canary: {hold: 30}", false},
+		{"delivered", "canary: {requests: 99}", false},
+		{"delivered", "canary: {requests: 100%}", false},
+		{"delivered", "canary: true", false},
 	}
 	for _, c := range cases {
 		t.Run(c.text, func(t *testing.T) {

@@ -19,6 +19,7 @@ type Service struct {
 	Limits     Limits      `yaml:"limits" example:"limits: {connections: 256, pending: 64, requests: 256}" jsonschema_description:"What one proxy sends the service at once at most; the rest is refused at once. Each proxy counts for itself."`
 	Calls      []Name      `yaml:"calls" example:"calls: [command]" jsonschema_description:"Services this one calls. It finds each at NAME_URL in its environment."`
 	Traffic    []Share     `yaml:"traffic" example:"traffic: {vehicle-next: {weight: 10%}}" jsonschema_description:"Services that get a share of what this one is asked, in a mesh."`
+	Canary     Canary      `yaml:"canary" example:"canary: {steps: [5%, 25%, 50%], hold: 2m}" jsonschema_description:"How a new version takes over, in a system that says deliver. Each service that can have a canary has one, if nothing is said."`
 	Stores     []Name      `yaml:"stores" example:"stores: [telemetry]" jsonschema_description:"Stores this one uses. It finds each as files in /var/run/stores/NAME."`
 	Env        Environment `yaml:"env" example:"env: {LOG_LEVEL: info}" jsonschema_description:"Environment of the service. Nothing secret: that comes from a store."`
 }
@@ -95,6 +96,7 @@ func (s *Service) setDefaults() {
 	s.Resources = Resources{CPU: "100m", Memory: "128Mi"}
 	s.Probes = Probes{Port: 8081, Startup: "/startupz", Liveness: "/livez", Readiness: "/readyz", Start: time.Minute}
 	s.Drain = Drain{Delay: defaultDelay, Timeout: 20 * time.Second}
+	s.Canary = defaultCanary
 }
 
 // finish fills in the defaults that depend on other fields. given says

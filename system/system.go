@@ -22,6 +22,7 @@ type System struct {
 	Stores   []Store   `yaml:"stores" example:"stores: {telemetry: {postgres: 15}}" jsonschema_description:"Managed services outside the cluster, by name."`
 	Clients  Clients   `yaml:"clients" example:"clients: {attempts: 3, timeout: 1s, backoff: 200ms..2s, deadline: 5s}" jsonschema_description:"What those outside do, a vehicle's modem for instance. Drills behave so, and no public operation takes longer than they wait."`
 	Traces   Traces    `yaml:"traces" example:"traces: {sample: 1%}" jsonschema_description:"Traces of requests, as proxies and services export them to an OpenTelemetry Collector. None, if nothing is said."`
+	Deliver  Deliver   `yaml:"deliver" example:"deliver: {}" jsonschema_description:"Delivery from a Git repository, by Argo CD and Argo Rollouts, in a mesh. deliver: {} is all it takes. Without it, what is described is applied."`
 	Registry Registry  `yaml:"registry" example:"registry: registry.local" jsonschema_description:"Registry that images built from source are pushed to and pulled from."`
 
 	// File is the name that was given to Parse.
@@ -63,6 +64,7 @@ func (t Traces) On() bool { return t.Sample > 0 }
 func (s *System) setDefaults() {
 	s.SLO = SLO{Availability: 99_900_000, P99: 300 * time.Millisecond, Recovery: 30 * time.Second}
 	s.Clients = Clients{Attempts: 3, Timeout: time.Second, Backoff: Span{200 * time.Millisecond, 2 * time.Second}, Budget: 20 * onePercent, Deadline: 5 * time.Second}
+	s.Deliver = Deliver{Environment: "local", Regions: OneAtATime}
 	s.Registry = "registry.local"
 }
 

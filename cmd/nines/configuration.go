@@ -11,6 +11,7 @@ import (
 	"github.com/nines-ha/nines/render"
 	"github.com/nines-ha/nines/render/istio"
 	"github.com/nines-ha/nines/render/kubernetes"
+	"github.com/nines-ha/nines/render/prometheus"
 	"github.com/nines-ha/nines/system"
 )
 
@@ -57,23 +58,41 @@ func manifests(ctx context.Context, sys *system.System, mesh bool) (map[string][
 	return files, nil
 }
 
-// renderRegion is all that the cluster of a region holds of a system.
+// renderRegion is all that the cluster of a region holds of a system, but for the
+// parts of the platform that are not described.
 func renderRegion(sys *system.System, region string, images map[string]string, mesh bool) ([]render.File, error) {
 	files, err := kubernetes.Render(sys, region, images, kubernetes.Options{Mesh: mesh})
 	if err != nil || !mesh {
 		return files, err
 	}
 	rules, err := istio.Render(sys, region, istio.Options{})
-	return append(rules, files...), err
+	if err != nil {
+		return nil, err
+	}
+	files = append(rules, files...)
+	if !sys.Deliver.On() {
+		return files, nil
+	}
+	metrics, err := prometheus.Render(sys, region)
+	return append(metrics, files...), err
 }
 
 // configure is what a described system asks of a ground.
 func configure(sys *system.System, engines string, mesh bool, envoy string) (ground.Config, error) {
 	config := ground.Config{
-		Name: string(sys.Name), Mesh: mesh, Envoy: envoy,
+		Name: string(sys.Name), Mesh: mesh, Envoy: envoy, Delivery: sys.Deliver.On(),
 		Files: func(ctx context.Context) (map[string][]ground.File, error) {
 			return manifests(ctx, sys, mesh)
 		},
+	}
+	if mesh {
+		shared, err := istio.SharedConfig(sys)
+		if err != nil {
+			return config, err
+		}
+		for _, f := range shared {
+			config.MeshFiles = append(config.MeshFiles, ground.File{Path: f.Path, Body: f.Body})
+		}
 	}
 	for _, r := range sys.Regions {
 		config.Regions = append(config.Regions, ground.Region{Name: string(r.Name), Zones: r.Zones, Nodes: r.Nodes})
@@ -85,6 +104,15 @@ func configure(sys *system.System, engines string, mesh bool, envoy string) (gro
 	if config.Cache, err = engine.CacheDir(); err != nil {
 		return config, err
 	}
-	config.Engines, err = engine.Source(engines)
-	return config, err
+	if config.Engines, err = engine.Source(engines); err != nil {
+		return config, err
+	}
+	config.Deliver = func(ctx context.Context, host ground.GitAccess) (ground.Delivered, error) {
+		images, err := buildImages(ctx, sys)
+		if err != nil {
+			return ground.Delivered{}, err
+		}
+		return fill(ctx, sys, images, host, &engine.Builder{CacheDir: config.Cache, Source: config.Engines})
+	}
+	return config, nil
 }

@@ -18,8 +18,8 @@ func newDownCommand() *cobra.Command {
 		Use:   "down",
 		Short: "End the ground that runs",
 		Long: `Down ends everything that "nines up" started and returns when nothing of it is
-left. The data of the stores and the logs stay; --purge takes them too. Where
-nothing runs, down clears what a killed owner may have left.`,
+left. The data of the stores, the platform's repository and the logs stay; --purge
+takes them too. Where nothing runs, down clears what a killed owner may have left.`,
 		Example: `  nines down
   nines down --purge`,
 		Args: cobra.NoArgs,
@@ -59,6 +59,6 @@ nothing runs, down clears what a killed owner may have left.`,
 		},
 	}
 	which.add(cmd)
-	cmd.Flags().BoolVar(&purge, "purge", false, "remove the data of the stores and the logs too")
+	cmd.Flags().BoolVar(&purge, "purge", false, "remove the data of the stores, the platform's repository and the logs too")
 	return cmd
 }

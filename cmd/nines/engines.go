@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nines-ha/nines/ground/engine"
+	"github.com/nines-ha/nines/ground/git"
 	"github.com/nines-ha/nines/ground/postgres"
 )
 
@@ -46,8 +48,9 @@ func newEnginesBuildCommand(source *string) *cobra.Command {
 		Use:   "build [NAME...]",
 		Short: "Compile the engines that are not in the cache",
 		Long: `Compiles the engines that are not in the cache, all of them or the named ones,
-and makes the Debian root file system of PostgreSQL (postgresql-15; needs root).
-The first time takes some ten minutes on two cores. It may be stopped at any
+and makes the Debian root file systems of PostgreSQL (postgresql-15) and of the
+Git host (git), which needs root.
+The first time takes half an hour or so on two cores. It may be stopped at any
 time: the next build goes on from the packages that were compiled.`,
 		Example: "  nines engines build\n  nines engines build kubernetes etcd",
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -57,20 +60,25 @@ time: the next build goes on from the packages that were compiled.`,
 			}
 			story := newEngineStory(cmd.ErrOrStderr())
 			b.Progress = story.tell
-			compiled := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == postgres.RootName })
+			roots := map[string][]string{postgres.RootName: postgres.RootPackages, git.RootName: git.RootPackages}
+			compiled := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return roots[n] != nil })
 			if len(names) == 0 || len(compiled) > 0 {
 				if err := b.Build(cmd.Context(), compiled...); err != nil {
 					return err
 				}
 			}
-			if len(names) > 0 && len(compiled) == len(names) {
-				return nil
+			for _, name := range slices.Sorted(maps.Keys(roots)) {
+				if len(names) > 0 && !slices.Contains(names, name) {
+					continue
+				}
+				if os.Geteuid() != 0 {
+					return fmt.Errorf("making the Debian root %s needs root: run this with sudo", name)
+				}
+				if _, err := b.Root(cmd.Context(), name, roots[name]); err != nil {
+					return err
+				}
 			}
-			if os.Geteuid() != 0 {
-				return fmt.Errorf("making the Debian root %s needs root: run this with sudo", postgres.RootName)
-			}
-			_, err = b.Root(cmd.Context(), postgres.RootName, postgres.RootPackages)
-			return err
+			return nil
 		},
 	}
 }

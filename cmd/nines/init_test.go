@@ -21,7 +21,7 @@ func TestStarterWithEverything(t *testing.T) {
 	}
 
 	given := sys.Services[0]
-	if given.Host == "" || len(given.Operations) != 1 || len(given.Calls) != 1 || len(given.Traffic) != 1 || !sys.Traces.On() || len(sys.Services) != 3 {
+	if given.Host == "" || len(given.Operations) != 1 || len(given.Calls) != 1 || len(given.Traffic) != 1 || !sys.Traces.On() || !sys.Deliver.On() || !given.Canary.On() || len(sys.Services) != 3 {
 		t.Errorf("not everything was there: %+v", sys)
 	}
 

@@ -84,13 +84,16 @@ func newRootCommand() *cobra.Command {
 		newStatusCommand(),
 		newLogsCommand(),
 		newKubeconfigCommand(),
+		newGitCommand(),
 		newApplyCommand(),
 		newInitCommand(),
-		newRenderCommand(buildImages),
+		newRenderCommand(buildImages, engineFile),
 		newValidateCommand(),
 		newSchemaCommand(),
 		newReplayCommand(),
 		newDrillCommand(),
+		newDeployCommand(connectDelivery),
+		newRollbackCommand(connectDelivery),
 	)
 	return root
 }

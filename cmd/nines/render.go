@@ -24,7 +24,7 @@ type renderFlags struct {
 	without           without
 }
 
-func newRenderCommand(images ImagesFunc) *cobra.Command {
+func newRenderCommand(images ImagesFunc, file FileFunc) *cobra.Command {
 	var flags renderFlags
 	cmd := &cobra.Command{
 		Use:   "render",
@@ -55,13 +55,18 @@ a manifest names its image by digest; --image names one that is built already.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
-	cmd.Flags().StringVarP(&flags.dir, "output", "o", "", "folder to write to, instead of printing")
-	cmd.Flags().StringVar(&flags.region, "region", "", "region to render, if there are several")
+	flags.common(cmd, "folder to write to, instead of printing")
 	flags.without.add(cmd)
+	cmd.Flags().StringVar(&flags.region, "region", "", "region to render, if there are several")
+	cmd.AddCommand(newRenderArgoCommand(images, file))
+	return cmd
+}
+
+func (flags *renderFlags) common(cmd *cobra.Command, output string) {
+	cmd.Flags().StringVarP(&flags.file, "file", "f", descriptionFile, "the description")
+	cmd.Flags().StringVarP(&flags.dir, "output", "o", "", output)
 	cmd.Flags().StringArrayVar(&flags.images, "image", nil, "image of a service, as SERVICE=REFERENCE; may be repeated")
 	cmd.Flags().BoolVar(&flags.json, "json", false, "with -o: print what changed as JSON")
-	return cmd
 }
 
 func (flags renderFlags) render(ctx context.Context, build ImagesFunc) ([]render.File, error) {
@@ -72,19 +77,27 @@ func (flags renderFlags) render(ctx context.Context, build ImagesFunc) ([]render
 	if err != nil {
 		return nil, err
 	}
+	if sys, err = flags.without.of(sys); err != nil {
+		return nil, err
+	}
 	region, err := chooseRegion(sys, flags.region)
 	if err != nil {
 		return nil, err
 	}
-	given, err := namedImages(sys, flags.images)
-	if err != nil {
-		return nil, err
-	}
-	images, err := buildRest(ctx, build, sys, given)
+	images, err := flags.built(ctx, build, sys)
 	if err != nil {
 		return nil, err
 	}
 	return renderRegion(sys, region, images, flags.without.mesh())
+}
+
+// built are the images that are named, and those of the rest, built.
+func (flags renderFlags) built(ctx context.Context, build ImagesFunc, sys *system.System) (map[string]string, error) {
+	given, err := namedImages(sys, flags.images)
+	if err != nil {
+		return nil, err
+	}
+	return buildRest(ctx, build, sys, given)
 }
 
 func namedImages(sys *system.System, flags []string) (map[string]string, error) {
@@ -126,6 +139,10 @@ func (flags renderFlags) write(cmd *cobra.Command, files []render.File) error {
 	if err != nil {
 		return err
 	}
+	return flags.tell(cmd, changes)
+}
+
+func (flags renderFlags) tell(cmd *cobra.Command, changes render.Changes) error {
 	for _, list := range []struct {
 		verb  string
 		paths []string

@@ -87,6 +87,13 @@ func printStatus(cmd *cobra.Command, s ground.Status, asJSON bool) error {
 	for _, st := range s.Stores {
 		fmt.Fprintf(w, "  store %s\t%s\t%s\n", st.Name, st.Host, st.Note)
 	}
+	if g := s.Git; g != nil {
+		state := g.Note
+		if g.Suspended {
+			state = "suspended; " + state
+		}
+		fmt.Fprintf(w, "  git %s\t%s\t%s\n", g.URL, g.Host, state)
+	}
 	for _, p := range s.Parts {
 		if p.State != "ready" && p.State != "waiting" || p.Restarts > 0 {
 			fmt.Fprintf(w, "  part %s\t%s\t%d restarts\t%s\n", p.Name, p.State, p.Restarts, p.Waits)

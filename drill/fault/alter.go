@@ -14,11 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/nines-ha/nines/drill/workload"
 )
 
 const (
 	injectorLabels = "app=sidecar-injector"
-	restartedAt    = "kubectl.kubernetes.io/restartedAt"
 
 	// alterWait is how long the platform may take to become another: a gateway
 	// that leaves goes on serving for a while.
@@ -63,7 +64,7 @@ func Alter(ctx context.Context, s *Site, steps []Heal) (undo []Heal, do func(con
 func resolve(ctx context.Context, s *Site, h Heal) (made, undo []Heal, err error) {
 	switch h.Do {
 	case "scale":
-		d, err := s.Kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
+		d, err := workload.Get(ctx, s.Kube, h.Namespace, h.Name)
 		if err != nil {
 			return nil, nil, fmt.Errorf("look at Deployment %s: %w", h.Name, err)
 		}
@@ -158,7 +159,7 @@ func (m *mender) failurePolicy(ctx context.Context, h Heal) (changed bool, err e
 // enmesh restarts a Deployment if a pod of it is outside the mesh that was made
 // after its last restart: those before it are leaving already.
 func (m *mender) enmesh(ctx context.Context, h Heal) (changed bool, err error) {
-	d, err := m.kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
+	d, err := workload.Get(ctx, m.kube, h.Namespace, h.Name)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -170,13 +171,13 @@ func (m *mender) enmesh(ctx context.Context, h Heal) (changed bool, err error) {
 		return false, err
 	}
 	// Without a restart it is the zero time, which is before any pod.
-	restarted, _ := time.Parse(time.RFC3339Nano, d.Spec.Template.Annotations[restartedAt])
+	restarted, _ := time.Parse(time.RFC3339Nano, d.Spec.Template.Annotations[workload.RestartedAt])
 	stays := func(p corev1.Pod) bool {
 		return p.DeletionTimestamp == nil && !hasSidecar(&p) && !p.CreationTimestamp.Time.Before(restarted.Truncate(time.Second))
 	}
 	if !slices.ContainsFunc(pods, stays) {
 		return false, nil
 	}
-	_, err = m.kube.AppsV1().Deployments(h.Namespace).Patch(ctx, h.Name, types.StrategicMergePatchType, []byte(restartPatch()), metav1.PatchOptions{FieldManager: manager})
+	err = workload.Restart(ctx, m.kube, d, manager)
 	return err == nil, err
 }

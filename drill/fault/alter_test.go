@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/ground/mesh"
 )
 
@@ -199,7 +200,7 @@ func TestEnmesh(t *testing.T) {
 // A restart from before a pod was made outside the mesh does not replace it.
 func TestEnmeshAfterARestart(t *testing.T) {
 	list := objects(1)
-	list[0].(*appsv1.Deployment).Spec.Template.Annotations = map[string]string{restartedAt: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}
+	list[0].(*appsv1.Deployment).Spec.Template.Annotations = map[string]string{workload.RestartedAt: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}
 	list[2].(*corev1.Pod).CreationTimestamp = metav1.Now()
 	s, _ := site(1, list...)
 	if changed, err := (&mender{kube: s.Kube}).step(t.Context(), Heal{Do: "enmesh", Namespace: "fleet", Name: "web"}); !changed || err != nil {

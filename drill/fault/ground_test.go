@@ -27,7 +27,7 @@ const (
 	region    = "westeurope"
 )
 
-const workload = `
+const deployed = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: faults, labels: {pod-security.kubernetes.io/enforce: restricted}}
@@ -96,7 +96,7 @@ func bring(t *testing.T) *Site {
 			return nil, err
 		}
 		ref, err := store.BuildService(ctx, "registry.local/"+namespace+"/server", "testdata/server")
-		body := strings.ReplaceAll(workload, "IMAGE", ref)
+		body := strings.ReplaceAll(deployed, "IMAGE", ref)
 		return map[string][]ground.File{region: {{Path: "workload.yaml", Body: []byte(body)}}}, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

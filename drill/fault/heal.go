@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
 )
@@ -206,6 +207,9 @@ func conditionOf(s ground.Status, h Heal) (is condition) {
 			is.suspended = is.suspended || i == 0 && st.Suspended && r.Name+"/"+st.Name == h.Part
 		}
 	}
+	if g := s.Git; g != nil {
+		is.suspended = is.suspended || g.Suspended && g.Part == h.Part
+	}
 	for _, p := range s.Parts {
 		is.halted = is.halted || p.Name == h.Part && p.State == "stopped"
 	}
@@ -224,14 +228,14 @@ func (m *mender) uncordon(ctx context.Context, h Heal) (changed bool, err error)
 }
 
 func (m *mender) scale(ctx context.Context, h Heal) (changed bool, err error) {
-	now, err := m.kube.AppsV1().Deployments(h.Namespace).Get(ctx, h.Name, metav1.GetOptions{})
+	now, err := workload.Get(ctx, m.kube, h.Namespace, h.Name)
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil, now.Spec.Replicas != nil && *now.Spec.Replicas == h.Replicas:
 		return false, err
 	}
-	return true, setReplicas(ctx, m.kube, h.Namespace, h.Name, h.Replicas)
+	return true, workload.Scale(ctx, m.kube, now, h.Replicas, manager)
 }
 
 func (m *mender) autoscale(ctx context.Context, h Heal) (changed bool, err error) {

@@ -64,6 +64,7 @@ func newFakeGround(t *testing.T) *fakeGround {
 			{Name: "well", State: "running"},
 		}, Impaired: []world.ImpairedStatus{{Namespace: "fleet", Pod: "ill"}}}},
 		Stores: []world.StoreStatus{{Name: "ledger", Suspended: true}},
+		Git:    &world.GitStatus{Part: "here/git", Suspended: true},
 	}}
 	l, err := net.Listen("unix", filepath.Join(home, "control.sock"))
 	if err != nil {
@@ -126,6 +127,7 @@ func TestSteps(t *testing.T) {
 		{Heal{Do: "start", Part: "here/apiserver"}, `/halt/here/apiserver {"do":false}`},
 		{Heal{Do: "start", Part: "here/etcd"}, ""},
 		{Heal{Do: "resume", Part: "here/ledger"}, `/suspend/here/ledger {"do":false}`},
+		{Heal{Do: "resume", Part: "here/git"}, `/suspend/here/git {"do":false}`},
 		{Heal{Do: "resume", Part: "here/other"}, ""},
 		{Heal{Do: "mend", Region: "here", Namespace: "fleet", Name: "ill"}, "/mend/here/fleet/ill "},
 		{Heal{Do: "apply", Region: "here", Files: []ground.File{{Path: "a"}}}, `/files/here [{"path":"a","body":null}]`},

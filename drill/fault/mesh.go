@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/record"
 )
@@ -75,7 +76,7 @@ func injectorLoss(ctx context.Context, sc *scene) (*Injection, error) {
 			old[p.UID] = true
 		}
 		tell(sc.onService(done, "restart of "+sc.site.Service+" begun"))
-		return sc.patchDeployment(ctx, restartPatch())
+		return workload.Restart(ctx, sc.site.Kube, sc.deployment, manager)
 	}, func(ctx context.Context, tell func(record.Event)) error {
 		err := until(ctx, "wait for the rollout of "+sc.site.Service, func(ctx context.Context) error { return sc.rolledOut(ctx, old) })
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -23,7 +23,7 @@ const manager = "nines-drill"
 func rollingRestart(_ context.Context, sc *scene) (*Injection, error) {
 	name := sc.site.Service
 	return &Injection{
-		Touches: []string{fmt.Sprintf("annotate the pod template of Deployment %s with the time of a restart: all of its %d pods are replaced, as its strategy says", name, sc.replicas())},
+		Touches: []string{fmt.Sprintf("restart %s %s: all of its %d pods are replaced, %s", sc.deployment.Kind, name, sc.replicas(), sc.replacing())},
 		inject: func(ctx context.Context, tell func(record.Event)) error {
 			pods, err := sc.podsNow(ctx)
 			if err != nil {
@@ -34,7 +34,7 @@ func rollingRestart(_ context.Context, sc *scene) (*Injection, error) {
 				old[p.UID] = true
 			}
 			tell(sc.onService(done, "restart of "+name+" begun"))
-			if err := sc.patchDeployment(ctx, restartPatch()); err != nil {
+			if err := workload.Restart(ctx, sc.site.Kube, sc.deployment, manager); err != nil {
 				return err
 			}
 			return until(ctx, "wait for the rollout of "+name, func(ctx context.Context) error { return sc.rolledOut(ctx, old) })
@@ -42,16 +42,11 @@ func rollingRestart(_ context.Context, sc *scene) (*Injection, error) {
 	}, nil
 }
 
-func restartPatch() string {
-	return fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().UTC().Format(time.RFC3339Nano))
-}
-
-func (sc *scene) patchDeployment(ctx context.Context, patch string) error {
-	_, err := sc.site.Kube.AppsV1().Deployments(sc.site.Namespace).Patch(ctx, sc.site.Service, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: manager})
-	if err != nil {
-		return fmt.Errorf("patch Deployment %s: %w", sc.site.Service, err)
+func (sc *scene) replacing() string {
+	if sc.deployment.Kind == "Deployment" {
+		return "as its strategy says"
 	}
-	return nil
+	return "evicted one after the other"
 }
 
 func (sc *scene) onService(state, text string) record.Event {
@@ -79,7 +74,7 @@ func (sc *scene) rolledOut(ctx context.Context, old map[types.UID]bool) error {
 // completed is a Deployment whose replicas are all new and available; else the error
 // says what is missing.
 func completed(ctx context.Context, kube kubernetes.Interface, namespace, name string) (*appsv1.Deployment, error) {
-	d, err := kube.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
+	d, err := workload.Get(ctx, kube, namespace, name)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +110,7 @@ func scaleDown(ctx context.Context, sc *scene) (*Injection, error) {
 		return nil, err
 	}
 	i := &Injection{
-		Touches: []string{fmt.Sprintf("scale Deployment %s from %d to %d replicas", s.Service, have, want)},
+		Touches: []string{fmt.Sprintf("scale %s %s from %d to %d replicas", sc.deployment.Kind, s.Service, have, want)},
 		Heals:   []Heal{{Do: "scale", Namespace: s.Namespace, Name: s.Service, Replicas: have}},
 	}
 	if scaler != nil {
@@ -169,7 +164,7 @@ func (sc *scene) autoscaler(ctx context.Context) (*autoscalingv2.HorizontalPodAu
 		return nil, fmt.Errorf("list autoscalers: %w", err)
 	}
 	for _, a := range list.Items {
-		if t := a.Spec.ScaleTargetRef; t.Kind == "Deployment" && t.Name == sc.site.Service {
+		if t := a.Spec.ScaleTargetRef; t.Kind == sc.deployment.Kind && t.Name == sc.site.Service {
 			return &a, nil
 		}
 	}
@@ -177,12 +172,11 @@ func (sc *scene) autoscaler(ctx context.Context) (*autoscalingv2.HorizontalPodAu
 }
 
 func setReplicas(ctx context.Context, kube kubernetes.Interface, namespace, name string, replicas int32) error {
-	patch := fmt.Sprintf(`{"spec":{"replicas":%d}}`, replicas)
-	_, err := kube.AppsV1().Deployments(namespace).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: manager})
+	d, err := workload.Get(ctx, kube, namespace, name)
 	if err != nil {
-		return fmt.Errorf("scale Deployment %s: %w", name, err)
+		return fmt.Errorf("scale %s: %w", name, err)
 	}
-	return nil
+	return workload.Scale(ctx, kube, d, replicas, manager)
 }
 
 // setBounds leaves an autoscaler that is gone alone.

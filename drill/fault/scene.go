@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
 )
@@ -80,7 +81,7 @@ func (f Fault) look(ctx context.Context, s *Site) (*scene, error) {
 
 func (sc *scene) lookAtCluster(ctx context.Context) (err error) {
 	s := sc.site
-	sc.deployment, err = s.Kube.AppsV1().Deployments(s.Namespace).Get(ctx, s.Service, metav1.GetOptions{})
+	sc.deployment, err = workload.Get(ctx, s.Kube, s.Namespace, s.Service)
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("namespace %s has no Deployment %s; is the system applied", s.Namespace, s.Service)
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/record"
 )
 
@@ -28,7 +29,7 @@ func (w *Watch) Describe(ctx context.Context) (record.Service, []record.Node, er
 
 func (w *Watch) describe(ctx context.Context) (record.Service, error) {
 	none := record.Service{}
-	d, err := w.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Service, metav1.GetOptions{})
+	d, err := workload.Get(ctx, w.Kube, w.Namespace, w.Service)
 	if err != nil {
 		return none, err
 	}

@@ -126,6 +126,9 @@ func (b *book) takeParts(seen time.Duration) {
 			suspended[b.world.Regions[0].Name+"/"+s.Name] = true // stores are in the first region
 		}
 	}
+	if g := b.world.Git; g != nil && g.Suspended {
+		suspended[g.Part] = true
+	}
 	for _, p := range b.world.Parts {
 		if p.LogFile == "" {
 			continue

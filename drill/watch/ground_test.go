@@ -20,7 +20,7 @@ import (
 	"github.com/nines-ha/nines/record"
 )
 
-const workload = `
+const deployed = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: fleet}
@@ -91,7 +91,7 @@ func bring(t *testing.T) (*ground.Client, kubernetes.Interface) {
 			if err != nil {
 				return nil, err
 			}
-			return map[string][]ground.File{region: {{Path: "vehicle.yaml", Body: []byte(strings.ReplaceAll(workload, "IMAGE", name))}}}, nil
+			return map[string][]ground.File{region: {{Path: "vehicle.yaml", Body: []byte(strings.ReplaceAll(deployed, "IMAGE", name))}}}, nil
 		},
 	}
 	ctx, cancel := context.WithCancel(context.Background())

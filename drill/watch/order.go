@@ -9,14 +9,15 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nines-ha/nines/drill/workload"
 )
 
 // askDeployment also proves that the API server answers: a watch is as quiet when
 // nothing happens as when nobody is there.
 func (w *Watch) askDeployment(ctx context.Context) error {
 	began := time.Now()
-	d, err := w.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Service, metav1.GetOptions{})
+	d, err := workload.Get(ctx, w.Kube, w.Namespace, w.Service)
 	posted := w.post(ctx, func(b *book, _ time.Duration) {
 		b.apiTrouble = err
 		switch {
@@ -193,5 +194,8 @@ func (b *book) unsteadyGround(say func(string, ...any)) {
 		if s.Suspended {
 			say("store %s is suspended", s.Name)
 		}
+	}
+	if g := b.world.Git; g != nil && g.Suspended {
+		say("the Git host is suspended")
 	}
 }

@@ -33,6 +33,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/nines-ha/nines/drill/workload"
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/record"
 )
@@ -103,7 +104,7 @@ func (w *Watch) start(ctx context.Context) error {
 }
 
 func (w *Watch) begin(ctx, life context.Context) error {
-	d, err := w.Kube.AppsV1().Deployments(w.Namespace).Get(ctx, w.Service, metav1.GetOptions{})
+	d, err := workload.Get(ctx, w.Kube, w.Namespace, w.Service)
 	if err != nil {
 		return err
 	}

@@ -317,12 +317,13 @@ func TestUnsteadySaysWhatIsNotInOrder(t *testing.T) {
 		r.Balancers[0].Backends[0].State, r.Balancers[0].Backends[0].Since, r.Balancers[0].Backends[0].Reason = "down", since, "no answer"
 		s.Parts[0].PID, s.Parts[0].Since = 0, since
 		s.Stores[0].Suspended = true
+		s.Git = &ground.GitStatus{Part: "westeurope/git", Suspended: true}
 	})
 	for _, want := range []string{
 		"deployment vehicle has 1 of 2 replicas available", "service vehicle has 1 ready endpoints, and 2 are wanted",
 		"pod vehicle-0 is unready", "pod vehicle-1 is terminating", "node westeurope-2-1 is cordoned", "machine westeurope-2-1 is frozen",
 		"machine westeurope-1-1 is cut off", "zone westeurope-2 is cut off", "the load balancer sees node westeurope-1-1 down: no answer",
-		"part westeurope/etcd is not running", "store store is suspended",
+		"part westeurope/etcd is not running", "store store is suspended", "the Git host is suspended",
 	} {
 		eventually(t, want, func() bool { return slices.Contains(w.Unsteady(), want) })
 	}

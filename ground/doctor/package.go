@@ -25,6 +25,7 @@ func Packages() []Package {
 		{Name: "util-linux", command: "nsenter", Why: "enters a node's namespaces"},
 		{Name: "mount", command: "mount", Why: "mounts for kubelet and containerd"},
 		{Name: "mmdebstrap", command: "mmdebstrap", Why: "makes the root file systems of PostgreSQL and other Debian programs"},
+		{Name: "git", command: "git", Why: "clones the platform's repository, and pushes to it"},
 		{Name: "gcc", command: "gcc", Why: "compiles runc and pause"},
 		{Name: "libc6-dev", file: "usr/lib/*/libc.a", Why: "links runc and pause"},
 		{Name: "libseccomp-dev", file: "usr/include/seccomp.h", Why: "gives runc seccomp"},

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ func TestCatalogOfTheGround(t *testing.T) {
 		"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd",
 		"containerd", "containerd-shim-runc-v2", "ctr", "runc", "bridge", "host-local", "loopback", "portmap",
 		"coredns", "metrics-server", "pause", "pilot-discovery", "pilot-agent", "istioctl",
+		"argocd", "rollouts-controller", "kubectl-argo-rollouts", "prometheus", "promtool",
 	} {
 		if programs[want] == "" {
 			t.Errorf("no engine has %s", want)
@@ -41,9 +43,11 @@ func TestFlagsOfTheGround(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"kubernetes": "-X k8s.io/component-base/version.gitVersion=v",
-		"containerd": "-X github.com/containerd/containerd/v2/version.Version=v",
-		"runc":       "-X main.version=1",
+		"kubernetes":    "-X k8s.io/component-base/version.gitVersion=v",
+		"containerd":    "-X github.com/containerd/containerd/v2/version.Version=v",
+		"runc":          "-X main.version=1",
+		"argo-cd":       "-X github.com/argoproj/argo-cd/v3/common.gitTag=v3",
+		"argo-rollouts": "-X github.com/argoproj/argo-rollouts/utils/version.gitTag=v1",
 	} {
 		i := slices.IndexFunc(engines, func(e Engine) bool { return e.Name == name })
 		if got := engines[i].command(); !strings.Contains(got, want) {
@@ -66,6 +70,22 @@ func TestVersionOfIstio(t *testing.T) {
 		if len(commit) != 12 || !strings.HasSuffix(IstioVersion, "."+commit) {
 			t.Errorf("%s is pinned at %s, and calls itself %s", e.Name, e.Version, IstioVersion)
 		}
+	}
+}
+
+// Prometheus 3.16.0 is v0.316.0 among Go's modules.
+func TestVersionOfPrometheus(t *testing.T) {
+	engines, err := Catalog(filepath.Join("..", "..", "engines"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(engines, func(e Engine) bool { return e.Name == "prometheus" })
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(PrometheusVersion, "%d.%d.%d", &major, &minor, &patch); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("v0.%d%02d.%d", major, minor, patch); engines[i].Version != want {
+		t.Errorf("the pin is %s, the version told is that of %s", engines[i].Version, want)
 	}
 }
 

@@ -74,7 +74,41 @@ func Recipes() []Recipe {
 			LDFlags: istioLDFlags, Tags: []string{"agent", "disable_pgv", "grpcnotrace", "retrynotrace"}, Only: []string{"pilot-agent"},
 			Files: map[string]string{"envoy_bootstrap_tmpl.json": "tools/packaging/common/envoy_bootstrap.json"},
 		},
+		{
+			// One program that is each of Argo CD's components, by the name it is called
+			// by. Its module has no web interface, see docs/decisions.
+			Name: "argo-cd", Module: argoCD, Memory: 2500, Rename: map[string]string{"cmd": "argocd"},
+			LDFlags: "-s -w" + argoLDFlags(argoCD+"/common"),
+			Files: map[string]string{
+				"argo-cd.yaml":          "manifests/install.yaml",
+				"gpg-wrapper.sh":        "hack/gpg-wrapper.sh",
+				"git-verify-wrapper.sh": "hack/git-verify-wrapper.sh",
+			},
+		},
+		{
+			Name: "argo-rollouts", Module: argoRollouts, Memory: 3000,
+			LDFlags: "-s -w" + argoLDFlags(argoRollouts+"/utils/version"),
+			Files:   map[string]string{"argo-rollouts.yaml": "manifests/install.yaml"},
+		},
+		{
+			Name: "prometheus", Module: "github.com/prometheus/prometheus", Memory: 3000, Tags: []string{"remove_all_sd", "enable_kubernetes_sd"},
+			LDFlags: "-s -w -X github.com/prometheus/common/version.Version=" + PrometheusVersion + " -X github.com/prometheus/common/version.Revision={version}",
+		},
 	}
+}
+
+// PrometheusVersion is the release that the pinned module is: 3.16.0 has the tag v0.316.0.
+const PrometheusVersion = "3.16.0"
+
+const (
+	argoCD       = "github.com/argoproj/argo-cd/v3"
+	argoRollouts = "github.com/argoproj/argo-rollouts"
+)
+
+// argoLDFlags make a program of the Argo project say the release that it is. It
+// says so only of a clean tree at a tagged commit.
+func argoLDFlags(pkg string) string {
+	return " -X " + pkg + ".version={number} -X " + pkg + ".gitTag={version} -X " + pkg + ".gitCommit={version} -X " + pkg + ".gitTreeState=clean"
 }
 
 // IstioVersion is what the programs of Istio say they are, in the form that

@@ -118,7 +118,7 @@ func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
 		}
 	}
 	if r.Program != "" {
-		program, err := c.Engines.Path(r.Program)
+		program, err := c.Engines.Path(filepath.Base(r.Program))
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +135,8 @@ func (c *Catalogue) make(ctx context.Context, r Recipe) (v1.Image, error) {
 	return c.Store.fromRoot(root, r, above...)
 }
 
-// above are the layers that a recipe puts on a Debian root, a layer a program:
-// they are shared where images have the same.
+// above are the layers that a recipe puts on a Debian root, a layer a program,
+// since they are shared where images have the same, and one for all else.
 func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
 	var files []file
 	if r.Wheel != nil {
@@ -156,13 +156,6 @@ func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
 		}
 		files = append(files, file{Path: at, Mode: 0o755, From: program})
 	}
-	for _, at := range slices.Sorted(maps.Keys(r.Files)) {
-		from, err := c.Engines.File(r.Files[at])
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file{Path: at, Mode: 0o644, From: from})
-	}
 	var layers []layer
 	for _, f := range files {
 		l, err := c.Store.layerOf(f)
@@ -171,7 +164,35 @@ func (c *Catalogue) above(ctx context.Context, r Recipe) ([]layer, error) {
 		}
 		layers = append(layers, l)
 	}
-	return layers, nil
+	beside, err := c.beside(r)
+	if err != nil || len(beside) == 0 {
+		return layers, err
+	}
+	l, err := c.Store.layerOf(beside...)
+	return append(layers, l), err
+}
+
+// beside are the files and links that go with the programs.
+func (c *Catalogue) beside(r Recipe) (files []file, err error) {
+	for _, at := range slices.Sorted(maps.Keys(r.Files)) {
+		from, err := c.Engines.File(r.Files[at])
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{Path: at, Mode: mode(at), From: from})
+	}
+	for _, at := range slices.Sorted(maps.Keys(r.Links)) {
+		files = append(files, file{Path: at, Mode: 0o777, Link: r.Links[at]})
+	}
+	return files, nil
+}
+
+// mode of a file that is put on a root: what is among programs is one.
+func mode(at string) int64 {
+	if filepath.Base(filepath.Dir(at)) == "bin" {
+		return 0o755
+	}
+	return 0o644
 }
 
 // rootName calls the root of an image after its repository's last element.
@@ -186,7 +207,7 @@ func bindLowPorts() []byte {
 }
 
 func (s *Store) fromProgram(program string, r Recipe) (v1.Image, error) {
-	f := file{Path: filepath.Base(program), Mode: 0o755, From: program}
+	f := file{Path: r.Program, Mode: 0o755, From: program}
 	if r.BindLowPorts {
 		f.Capabilities = bindLowPorts()
 	}

@@ -158,18 +158,56 @@ func TestRecipesOfTheGround(t *testing.T) {
 		if (r.Program == "") == (len(r.Debian) == 0) {
 			t.Errorf("%s has to be either a program or a Debian root", r.Reference)
 		}
+		for _, program := range r.programs() {
+			if _, err := b.Find(program); err != nil {
+				t.Errorf("%s: %v", r.Reference, err)
+			}
+		}
 		if r.Program == "" {
 			continue
 		}
-		e, err := b.Find(r.Program)
+		e, err := b.Find(filepath.Base(r.Program))
 		if err != nil {
 			t.Errorf("%s: %v", r.Reference, err)
 			continue
 		}
 		// The tag promises a version; the pin decides it. pause has its own.
 		_, tag, _ := strings.Cut(r.Reference, ":")
-		if r.Program != "pause" && tag != e.Version && tag != engine.IstioVersion {
+		if r.Program != "pause" && tag != e.Version && tag != engine.IstioVersion && tag != "v"+engine.PrometheusVersion {
 			t.Errorf("%s is made from %s %s", r.Reference, e.Name, e.Version)
 		}
+	}
+}
+
+// Links and files go above a root in one layer; what is put among programs can
+// be run.
+func TestBeside(t *testing.T) {
+	engines := tinyEngines(t)
+	engines.Recipes[0].Files = map[string]string{"wrapper.sh": "main.go", "settings": "go.mod"}
+	if err := engines.Build(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := &Catalogue{Store: open(t), Engines: engines}
+	layers, err := c.above(t.Context(), Recipe{
+		Reference: "a.example/hello:1", Debian: []string{"git"}, Beside: []string{"hello"},
+		Files: map[string]string{"usr/local/bin/wrapper.sh": "wrapper.sh", "etc/settings": "settings"},
+		Links: map[string]string{"usr/local/bin/other": "hello"},
+	})
+	if err != nil || len(layers) != 2 {
+		t.Fatalf("%d layers, %v; want the program's and one for the rest", len(layers), err)
+	}
+	img, err := compose("amd64", v1.Config{}, layers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound(t, img)
+	files := contents(t, img)
+	for name, mode := range map[string]int64{"usr/local/bin/hello": 0o755, "usr/local/bin/wrapper.sh": 0o755, "etc/settings": 0o644} {
+		if h := files[name]; h == nil || h.Mode != mode || h.Typeflag != tar.TypeReg {
+			t.Errorf("%s is %+v", name, h)
+		}
+	}
+	if h := files["usr/local/bin/other"]; h == nil || h.Typeflag != tar.TypeSymlink || h.Linkname != "hello" {
+		t.Errorf("link %+v", h)
 	}
 }

@@ -52,13 +52,14 @@ func (s *Store) writeLayer(fill func(*tar.Writer) error) (layer, error) {
 	return layer{s, digest, size}, err
 }
 
-// file is an entry of a small layer; exactly one of Text, From, Dir is set.
+// file is an entry of a small layer; exactly one of Text, From, Link, Dir is set.
 type file struct {
 	Path         string // without the leading slash
 	Mode         int64
 	UID, GID     int
 	Text         []byte
 	From         string // a file on this machine
+	Link         string // what a symbolic link stands for
 	Dir          bool
 	Capabilities []byte // as in security.capability
 }
@@ -73,6 +74,10 @@ func (f file) write(w *tar.Writer) error {
 	}
 	if f.Dir {
 		h.Typeflag, h.Name = tar.TypeDir, f.Path+"/"
+		return w.WriteHeader(h)
+	}
+	if f.Link != "" {
+		h.Typeflag, h.Linkname = tar.TypeSymlink, f.Link
 		return w.WriteHeader(h)
 	}
 	if f.From == "" {

@@ -15,11 +15,13 @@ import (
 // engines and of a Python wheel in /usr/local/bin.
 type Recipe struct {
 	Reference string // in full, see Reference
-	Program   string // of an engine; it is put at the root of the image
+	Program   string // of an engine; a bare name goes to the root of the image
 	Debian    []string
 	Wheel     *engine.Wheel     `json:",omitempty"`
 	Beside    []string          `json:",omitempty"` // programs of engines, on a Debian root; a bare name goes to usr/local/bin
 	Files     map[string]string `json:",omitempty"` // path in the image to a file of an engine, on a Debian root
+	Links     map[string]string `json:",omitempty"` // path in the image to what it stands for, on a Debian root
+	Users     []string          `json:",omitempty"` // lines of /etc/passwd that the Debian root lacks
 	// User is UID:GID, or for a Debian root the name of a user in it.
 	User       string
 	Entrypoint []string // empty and Program set: the program
@@ -83,13 +85,48 @@ func Recipes() []Recipe {
 			Reference: "docker.io/istio/install-cni:" + engine.IstioVersion, Debian: []string{"ca-certificates", "nftables"},
 			User: "0:0", Beside: []string{"install-cni", "opt/cni/bin/istio-cni"}, Entrypoint: []string{"/usr/local/bin/install-cni"},
 		},
+		{
+			// What its repo-server calls of upstream's image: git over HTTPS, gpg, and the
+			// zones of sync windows. Upstream's has helm, kustomize, git-lfs and ssh too.
+			Reference: "quay.io/argoproj/argocd:v3.2.6", Debian: []string{"ca-certificates", "git", "gpg", "gpg-agent", "tini", "tzdata"},
+			Users: []string{"argocd:x:999:999::/home/argocd:/bin/sh"}, User: "argocd", Dirs: []Dir{{Path: "home/argocd", User: "argocd"}},
+			Beside: []string{"argocd"},
+			Files: map[string]string{
+				"usr/local/bin/gpg-wrapper.sh":        "gpg-wrapper.sh",
+				"usr/local/bin/git-verify-wrapper.sh": "git-verify-wrapper.sh",
+			},
+			Links: map[string]string{
+				"usr/local/bin/argocd-application-controller":    "argocd",
+				"usr/local/bin/argocd-applicationset-controller": "argocd",
+				"usr/local/bin/argocd-cmp-server":                "argocd",
+				"usr/local/bin/argocd-commit-server":             "argocd",
+				"usr/local/bin/argocd-dex":                       "argocd",
+				"usr/local/bin/argocd-k8s-auth":                  "argocd",
+				"usr/local/bin/argocd-notifications":             "argocd",
+				"usr/local/bin/argocd-repo-server":               "argocd",
+				"usr/local/bin/argocd-server":                    "argocd",
+			},
+			Entrypoint: []string{"/usr/bin/tini", "--"},
+		},
+		{
+			// The cache of Argo CD's manifests, which give arguments alone. Debian's Redis is 7.0.
+			Reference: "public.ecr.aws/docker/library/redis:8.2.2-alpine", Debian: []string{"redis-server"}, User: "redis",
+			Entrypoint: []string{"redis-server"}, Dirs: []Dir{{Path: "data", User: "redis"}},
+		},
+		{
+			Reference: "quay.io/argoproj/argo-rollouts:v1.10.1", Program: "bin/rollouts-controller", User: "999:999",
+		},
+		{
+			Reference: "quay.io/prometheus/prometheus:v" + engine.PrometheusVersion, Program: "bin/prometheus", User: "65534:65534",
+			Cmd: []string{"--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"},
+		},
 	}
 }
 
 // programs are those of engines, which have to be compiled first.
 func (r Recipe) programs() []string {
 	if r.Program != "" {
-		return []string{r.Program}
+		return []string{filepath.Base(r.Program)}
 	}
 	var names []string
 	for _, at := range r.Beside {

@@ -2,7 +2,6 @@ package image
 
 import (
 	"archive/tar"
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +19,19 @@ import (
 
 // fromRoot makes an image of a root file system and what lies above it.
 func (s *Store) fromRoot(root string, r Recipe, above ...layer) (v1.Image, error) {
-	users, err := readUsers(filepath.Join(root, "etc/passwd"))
+	passwd, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the users of the root: %w", err)
 	}
+	if len(r.Users) > 0 {
+		passwd = append(passwd, strings.Join(r.Users, "\n")+"\n"...)
+		l, err := s.layerOf(file{Path: "etc/passwd", Mode: 0o644, Text: passwd})
+		if err != nil {
+			return nil, err
+		}
+		above = append([]layer{l}, above...)
+	}
+	users := readUsers(string(passwd))
 	user := r.User
 	if id, ok := users[user]; ok {
 		user = fmt.Sprintf("%d:%d", id.uid, id.gid)
@@ -53,16 +61,10 @@ func (s *Store) fromRoot(root string, r Recipe, above ...layer) (v1.Image, error
 
 type identity struct{ uid, gid int }
 
-func readUsers(passwd string) (map[string]identity, error) {
-	f, err := os.Open(passwd)
-	if err != nil {
-		return nil, fmt.Errorf("read the users of the root: %w", err)
-	}
-	defer f.Close()
+func readUsers(passwd string) map[string]identity {
 	users := map[string]identity{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Split(lines.Text(), ":")
+	for line := range strings.Lines(passwd) {
+		fields := strings.Split(line, ":")
 		if len(fields) < 4 {
 			continue
 		}
@@ -71,7 +73,7 @@ func readUsers(passwd string) (map[string]identity, error) {
 			users[fields[0]] = id
 		}
 	}
-	return users, lines.Err()
+	return users
 }
 
 // addTree writes a directory tree in the order of its names. Devices and

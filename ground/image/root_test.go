@@ -52,6 +52,22 @@ func TestFromRoot(t *testing.T) {
 	if b, err := again.Digest(); err != nil || a != b {
 		t.Errorf("the same root gave %s and %s, %v", a, b, err)
 	}
+	r.Users, r.User, r.Dirs[0].User = []string{"argocd:x:999:998::/home/argocd:/bin/sh"}, "argocd", "argocd"
+	own, err := s.fromRoot(root, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound(t, own)
+	if cf, err := own.ConfigFile(); err != nil || cf.Config.User != "999:998" {
+		t.Errorf("user %q, %v; want that of the recipe", cf.Config.User, err)
+	}
+	files = contents(t, own)
+	if h := files["data/"]; h == nil || h.Uid != 999 {
+		t.Errorf("made directory %+v", h)
+	}
+	if h := files["etc/passwd"]; h == nil || h.Mode != 0o644 || h.Size <= int64(len(r.Users[0])) {
+		t.Errorf("users %+v", h)
+	}
 	r.Dirs[0].User = "nobody-here"
 	if _, err := s.fromRoot(root, r); err == nil || !strings.Contains(err.Error(), "a user that the root does not have") {
 		t.Errorf("an unknown user: %v", err)

@@ -92,6 +92,12 @@ func TestReady(t *testing.T) {
 		{"some of the old", workload("StatefulSet", 1, m("replicas", 3), m("observedGeneration", 1, "readyReplicas", 3, "updatedReplicas", 1)), "1 of 3"},
 		{"not seen yet", workload("Deployment", 2, m("replicas", 1), m("observedGeneration", 1, "readyReplicas", 1, "updatedReplicas", 1)), "Deployment ns/web"},
 		{"a daemon everywhere", workload("DaemonSet", 1, m(), m("observedGeneration", 1, "desiredNumberScheduled", 2, "numberReady", 2, "updatedNumberScheduled", 2)), ""},
+		{"a rollout", workload("Rollout", 2, m("replicas", 3), map[string]any{"observedGeneration": "2", "phase": "Healthy"}), ""},
+		{"a rollout that nobody has seen", workload("Rollout", 2, m("replicas", 3), nil), "not seen it"},
+		{"a rollout as it was", workload("Rollout", 2, m("replicas", 3), map[string]any{"observedGeneration": "1", "phase": "Healthy"}), "not seen it"},
+		{"a rollout under way", workload("Rollout", 2, m("replicas", 3), map[string]any{"observedGeneration": "2", "phase": "Progressing", "message": "more replicas need to be updated"}), "Rollout ns/web: Progressing: more replicas"},
+		{"a rollout that was taken back", workload("Rollout", 2, m("replicas", 3), map[string]any{"observedGeneration": "2", "phase": "Degraded", "readyReplicas": int64(3), "updatedReplicas": int64(3)}), "Degraded"},
+		{"a rollout without a phase", workload("Rollout", 2, m("replicas", 3), map[string]any{"observedGeneration": "2"}), "no phase"},
 		{"a daemon somewhere", workload("DaemonSet", 1, m(), m("observedGeneration", 1, "desiredNumberScheduled", 2, "numberReady", 1, "updatedNumberScheduled", 2)), "1 of 2"},
 	} {
 		err := ready(test.o)

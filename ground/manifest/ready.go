@@ -1,8 +1,10 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,11 +14,13 @@ import (
 
 // Ready says nil when every workload among the objects has all its replicas up to
 // date and ready, and otherwise which is not yet. It does not wait for a
-// Deployment to call them available, which minReadySeconds delays.
+// Deployment to call them available, which minReadySeconds delays. For a Rollout it
+// waits, since what it has besides replicas, steps and weights, only its controller
+// can tell.
 func (s *Set) Ready(ctx context.Context, objects []*Object) error {
 	for _, o := range objects {
 		switch o.GetKind() {
-		case "Deployment", "StatefulSet", "DaemonSet":
+		case "Deployment", "StatefulSet", "DaemonSet", "Rollout":
 		default:
 			continue
 		}
@@ -36,6 +40,9 @@ func (s *Set) Ready(ctx context.Context, objects []*Object) error {
 }
 
 func ready(o *Object) error {
+	if o.GetKind() == "Rollout" {
+		return healthy(o)
+	}
 	number := func(path ...string) int64 {
 		n, _, _ := unstructured.NestedInt64(o.Object, path...)
 		return n
@@ -46,6 +53,23 @@ func ready(o *Object) error {
 	}
 	if seen := number("status", "observedGeneration"); seen < o.GetGeneration() || has < want || current < want {
 		return fmt.Errorf("%s %s/%s: %d of %d replicas ready", o.GetKind(), o.GetNamespace(), o.GetName(), min(has, current), want)
+	}
+	return nil
+}
+
+// healthy says nil when a Rollout's controller has seen all of it and calls it
+// Healthy: one version, which answers everything, and nothing left of another.
+func healthy(o *Object) error {
+	text := func(field string) string {
+		s, _, _ := unstructured.NestedString(o.Object, "status", field)
+		return s
+	}
+	// The controller writes it as text.
+	if seen, err := strconv.ParseInt(text("observedGeneration"), 10, 64); err != nil || seen < o.GetGeneration() {
+		return fmt.Errorf("%s %s/%s: its controller has not seen it yet", o.GetKind(), o.GetNamespace(), o.GetName())
+	}
+	if phase := text("phase"); phase != "Healthy" {
+		return fmt.Errorf("%s %s/%s: %s: %s", o.GetKind(), o.GetNamespace(), o.GetName(), cmp.Or(phase, "no phase yet"), cmp.Or(text("message"), "nothing is said"))
 	}
 	return nil
 }

@@ -8,11 +8,17 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"github.com/nines-ha/nines/ground/engine"
 )
@@ -48,6 +54,8 @@ type Config struct {
 	CNIConfig   string            // folder on a node where its container runtime finds network configurations
 	CNIPrograms string            // folder on a node, writable, where it finds their programs
 	Authority   map[string][]byte // as NewAuthority makes it
+	// Shared is the text in SharedConfig, the user's own mesh configuration.
+	Shared []byte
 }
 
 //go:embed operator.yaml.tmpl
@@ -64,11 +72,15 @@ func Manifests(ctx context.Context, c Config) ([]byte, error) {
 		return nil, err
 	}
 	var settings bytes.Buffer
+	gateway, err := c.gateway()
+	if err != nil {
+		return nil, err
+	}
 	err = t.Execute(&settings, struct {
 		Config
-		Revision, Version, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, Tolerations string
-		Gateways                                                                                     int
-	}{c, Revision, engine.IstioVersion, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, tolerations, max(2, c.Zones)})
+		Revision, Version, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, Tolerations, GatewayConfig string
+		Gateways                                                                                                    int
+	}{c, Revision, engine.IstioVersion, System, IngressNamespace, Ingress, SharedConfig, TrustDomain, tolerations, gateway, max(2, c.Zones)})
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +98,42 @@ func Manifests(ctx context.Context, c Config) ([]byte, error) {
 		return nil, err
 	}
 	return slices.Concat([]byte(namespaces), secret, out), nil
+}
+
+// gateway is the configuration of the gateways' proxies, quoted: that of all proxies,
+// which the chart's gateways, that istiod does not inject, take from nowhere, and
+// settings of their own. A load balancer drops a backend after two failed probes,
+// five seconds apart; until then a gateway that leaves goes on serving.
+func (c Config) gateway() (string, error) {
+	var shared struct {
+		Default map[string]any `json:"defaultConfig"`
+	}
+	if err := yaml.Unmarshal(c.Shared, &shared); err != nil {
+		return "", fmt.Errorf("read %s: %w", SharedConfig, err)
+	}
+	config := map[string]any{}
+	maps.Copy(config, shared.Default)
+	maps.Copy(config, map[string]any{
+		"discoveryAddress":         "istiod-" + Revision + "." + System + ".svc:15012",
+		"terminationDrainDuration": "20s",
+		"drainDuration":            "20s",
+	})
+	text, err := json.Marshal(config)
+	if err != nil {
+		return "", err
+	}
+	return strconv.Quote(string(text)), nil
+}
+
+// SharedIn is the text of SharedConfig, if it is among these objects.
+func SharedIn(objects []*unstructured.Unstructured) []byte {
+	for _, o := range objects {
+		if o.GetKind() == "ConfigMap" && o.GetNamespace() == System && o.GetName() == SharedConfig {
+			text, _, _ := unstructured.NestedString(o.Object, "data", "mesh")
+			return []byte(text)
+		}
+	}
+	return nil
 }
 
 const namespaces = `apiVersion: v1

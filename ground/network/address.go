@@ -47,6 +47,9 @@ func (p Plan) Registry() netip.Addr { return v4(10, 10+p.Index, 240, 1) }
 // Collector is where the region's collector of traces answers, on a port of its own.
 func (p Plan) Collector() netip.Addr { return p.Registry() }
 
+// Git is where the managed Git host answers, in the first region.
+func (p Plan) Git() netip.Addr { return v4(10, 10+p.Index, 240, 11) }
+
 // Managed is the address of managed service k, counted from 0.
 func (p Plan) Managed(k int) netip.Addr { return v4(10, 10+p.Index, 240, 20+k) }
 

@@ -19,6 +19,7 @@ type Status struct {
 	Parts   []part.Status  `json:"parts"`
 	Regions []RegionStatus `json:"regions"`
 	Stores  []StoreStatus  `json:"stores,omitempty"`
+	Git     *GitStatus     `json:"git,omitempty"`
 }
 
 // RegionStatus is one cluster.
@@ -75,6 +76,7 @@ func (w *World) Status() Status {
 	for _, st := range w.stores {
 		s.Stores = append(s.Stores, StoreStatus{Name: st.name, Host: st.server.Host(), Address: st.address.String(), Suspended: st.isSuspended(), Note: "one PostgreSQL 15 stands for a zone-redundant server; it is in no zone and does not fail over"})
 	}
+	s.Git = w.git.status()
 	return s
 }
 
@@ -122,7 +124,7 @@ type Order struct {
 //	POST /zones/{region}/{zone}/link
 //	POST /kill/{part...}        SIGKILL to a program: of a part, or {node}/kubelet and so on
 //	POST /halt/{part...}        Order: a part's program killed and kept down, or started again
-//	POST /suspend/{part...}     Order: a store's programs held still, or going on
+//	POST /suspend/{part...}     Order: the programs of a store or of the Git host held still, or going on
 //	POST /impair/{region}       impair.Impairment: a pod is to be unwell
 //	POST /mend/{region}/{namespace}/{pod}
 //	POST /probe/{region}        probe.Probe: an exchange to try from a pod; answers a probe.Answer
@@ -207,6 +209,10 @@ func (w *World) serveControl() (*http.Server, error) {
 		r, err := w.region(req.PathValue("region"))
 		if err != nil {
 			answer(rw, err)
+			return
+		}
+		if w.spec.Delivery {
+			http.Error(rw, "here Git is the only way in: \"nines deploy\" releases a service, and \"nines git clone\" gets the repository for any other change", http.StatusConflict)
 			return
 		}
 		var files []File

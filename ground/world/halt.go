@@ -15,9 +15,12 @@ func (w *World) halt(ctx context.Context, part string, halted bool) error {
 }
 
 func (w *World) suspend(part string, suspended bool) error {
+	if w.git != nil && part == w.git.part {
+		return w.git.suspend(suspended)
+	}
 	s := w.storeOf(part)
 	if s == nil {
-		return unknown("there is no store %s; only a store can be suspended, and a node frozen", part)
+		return unknown("there is no store %s; only a store or the Git host can be suspended, and a node frozen", part)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

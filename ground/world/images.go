@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nines-ha/nines/ground/argo"
 	"github.com/nines-ha/nines/ground/image"
 	"github.com/nines-ha/nines/ground/kube"
 	"github.com/nines-ha/nines/ground/mesh"
@@ -35,6 +36,9 @@ func (i *images) platformImages() []string {
 	list := []string{node.SandboxImage, kube.CoreDNSImage, kube.MetricsServerImage}
 	if i.world.spec.Mesh {
 		list = append(list, mesh.Images()...)
+	}
+	if i.world.spec.Delivery {
+		list = append(list, argo.Images()...)
 	}
 	return list
 }
@@ -92,6 +96,11 @@ func (i *images) parts() []part.Part {
 	needs := []string{"registry", "network", "engine/kubernetes", "engine/containerd", "engine/runc", "engine/coredns", "engine/metrics-server", "engine/pause"}
 	if i.world.spec.Mesh {
 		for _, name := range mesh.Engines {
+			needs = append(needs, "engine/"+name)
+		}
+	}
+	if i.world.spec.Delivery {
+		for _, name := range argo.Engines {
 			needs = append(needs, "engine/"+name)
 		}
 	}

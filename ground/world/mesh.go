@@ -36,14 +36,25 @@ func (r *region) applyMesh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	body, err := mesh.Manifests(ctx, mesh.Config{Istioctl: istioctl, Zones: r.spec.Zones, CNIConfig: node.CNIConfig, CNIPrograms: node.CNIPrograms, Authority: authority})
+	var objects []*manifest.Object
+	for _, f := range r.world.spec.MeshFiles {
+		list, err := manifest.Decode(f.Path, f.Body)
+		if err != nil {
+			return err
+		}
+		objects = append(objects, list...)
+	}
+	body, err := mesh.Manifests(ctx, mesh.Config{
+		Istioctl: istioctl, Zones: r.spec.Zones, CNIConfig: node.CNIConfig, CNIPrograms: node.CNIPrograms, Authority: authority, Shared: mesh.SharedIn(objects),
+	})
 	if err != nil {
 		return err
 	}
-	objects, err := manifest.Decode("mesh", body)
+	own, err := manifest.Decode("mesh", body)
 	if err != nil {
 		return err
 	}
+	objects = append(objects, own...) // Apply takes configuration before what runs
 	r.mu.Lock()
 	r.meshObjects = objects
 	r.mu.Unlock()

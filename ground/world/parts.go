@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nines-ha/nines/ground/argo"
 	"github.com/nines-ha/nines/ground/mesh"
 	"github.com/nines-ha/nines/ground/network"
 	"github.com/nines-ha/nines/ground/part"
@@ -19,10 +20,13 @@ import (
 var engineNames = []string{"kubernetes", "etcd", "containerd", "runc", "pause", "coredns", "metrics-server"}
 
 // NeededEngines names what the owner has to announce with Message.Ready.
-func NeededEngines(withMesh bool) []string {
+func NeededEngines(withMesh, withDelivery bool) []string {
 	names := slices.Clone(engineNames)
 	if withMesh {
 		names = append(names, mesh.Engines...)
+	}
+	if withDelivery {
+		names = append(names, argo.Engines...)
 	}
 	return names
 }
@@ -30,7 +34,7 @@ func NeededEngines(withMesh bool) []string {
 // parts is the whole plan.
 func (w *World) parts() []part.Part {
 	var parts []part.Part
-	for _, name := range NeededEngines(w.spec.Mesh) {
+	for _, name := range NeededEngines(w.spec.Mesh, w.spec.Delivery) {
 		parts = append(parts, w.arrival("engine/"+name, "compiled from the module that engines/ pins"))
 	}
 	if len(w.stores) > 0 {
@@ -57,6 +61,9 @@ func (w *World) parts() []part.Part {
 		}
 		parts = append(parts, p)
 	}
+	if w.git != nil {
+		parts = append(parts, w.gitParts()...)
+	}
 	for _, r := range w.regions {
 		parts = append(parts, r.parts()...)
 	}
@@ -70,7 +77,7 @@ func (w *World) arrival(name, about string) part.Part {
 func (w *World) buildNetwork(context.Context) error {
 	// One machine stands for many. Where it has too little CPU for all, what a cloud
 	// would have on machines of its own must not take it from the services.
-	for name, weight := range map[string]int{"system": 100, "stores": 400, "nodes": 800} {
+	for name, weight := range map[string]int{"system": 100, "managed": 100, "stores": 400, "nodes": 800} {
 		group := w.group.Child(name)
 		if err := errors.Join(group.Make(), group.Weigh(weight)); err != nil {
 			return err

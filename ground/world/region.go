@@ -49,12 +49,18 @@ type region struct {
 	impaired impaired
 	probes   atomic.Int32 // that are under way
 
-	files    chan []File // what the cluster is to hold, from the owner
-	platform *manifest.Set
-	mesh     *manifest.Set
-	apps     *manifest.Set
+	files       chan []File // what the cluster is to hold, from the owner
+	platform    *manifest.Set
+	mesh        *manifest.Set
+	apps        *manifest.Set
+	definitions *manifest.Set
+	argo        *manifest.Set
+	root        *manifest.Set
 
 	platformObjects, meshObjects, appObjects []*manifest.Object // as last applied
+
+	argoObjects  []*manifest.Object
+	applications []string // that Argo CD is to have
 }
 
 // machine is a node and where it stands.
@@ -146,6 +152,10 @@ func (r *region) parts() []part.Part {
 	if r.world.spec.Mesh {
 		parts = append(parts, r.meshPart(workers))
 	}
+	parts = append(parts, r.definitionParts()...)
+	if r.delivers() {
+		parts = append(parts, r.deliveryParts()...)
+	}
 	parts = append(parts,
 		part.Part{
 			Name: r.part("platform"), Needs: workers, About: "CoreDNS and metrics-server", // spreading over zones wants to know them all
@@ -156,7 +166,7 @@ func (r *region) parts() []part.Part {
 			Prepare: r.applyFirst, Within: 3 * time.Hour, // the owner may still be compiling the services
 		},
 		part.Part{
-			Name: r.part("services"), Needs: []string{r.part("apps")}, About: "the system's pods, and its way in",
+			Name: r.part("services"), Needs: append(r.world.deliveryPart(), r.part("apps")), About: "the system's pods, and its way in",
 			Ready: r.appsReady, Within: 3 * time.Minute,
 		},
 	)
@@ -212,6 +222,17 @@ func (r *region) applyAccess(ctx context.Context) error {
 	if r.apps, err = manifest.NewSet(r.world.spec.Name, root); err != nil {
 		return err
 	}
+	if r.definitions, err = manifest.NewSet("definitions", root); err != nil {
+		return err
+	}
+	if r.delivers() {
+		if r.argo, err = manifest.NewSet("argo-cd", root); err != nil {
+			return err
+		}
+		if r.root, err = manifest.NewSet("root", root); err != nil {
+			return err
+		}
+	}
 	access, err := manifest.NewSet("access", root)
 	if err != nil {
 		return err
@@ -220,7 +241,10 @@ func (r *region) applyAccess(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return access.Apply(ctx, objects)
+	if err := access.Apply(ctx, objects); err != nil {
+		return err
+	}
+	return r.letDeliver(ctx)
 }
 
 func (r *region) applyAddons(ctx context.Context) error {
@@ -284,6 +308,8 @@ func (r *region) applyFirst(ctx context.Context) error {
 }
 
 // apply makes the cluster hold exactly these files, with the secrets of the stores.
+// Where Argo CD delivers it brings the files, and only secrets, which are not in Git,
+// and the namespaces that they need come from here.
 func (r *region) apply(ctx context.Context, files []File) error {
 	var objects []*manifest.Object
 	namespaces := map[string]bool{}
@@ -304,7 +330,11 @@ func (r *region) apply(ctx context.Context, files []File) error {
 			objects = append(objects, s.secret(ns))
 		}
 	}
-	if err := r.apps.Apply(ctx, objects); err != nil {
+	own := objects
+	if r.world.spec.Delivery {
+		own = slices.DeleteFunc(slices.Clone(objects), func(o *manifest.Object) bool { return o.GetKind() != "Namespace" && o.GetKind() != "Secret" })
+	}
+	if err := r.apps.Apply(ctx, own); err != nil {
 		return err
 	}
 	r.mu.Lock()

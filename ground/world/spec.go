@@ -27,6 +27,12 @@ type Spec struct {
 	Regions []Region
 	Stores  []string // PostgreSQL servers, in the first region
 	Mesh    bool     // Istio in every cluster, as AKS's add-on installs it
+	// MeshFiles are in every cluster before the first proxy of the mesh starts.
+	MeshFiles []File
+	// Delivery has a managed Git host beside the first region, and Argo CD in it, which
+	// brings what the files of all regions hold.
+	Delivery bool
+	GitPort  int // of the owner's loopback listener
 	// Reserved is what a node's size leaves out of the machine's, so that nodes
 	// on one machine do not each promise all of it.
 	Reserved Reserved
@@ -71,6 +77,8 @@ type Message struct {
 	Err     string `json:",omitempty"`
 	Unknown bool   `json:",omitempty"` // nobody can make it
 	Stop    bool   `json:",omitempty"`
+	// Delivered says that the repository is filled.
+	Delivered *Delivered `json:",omitempty"`
 }
 
 // Event is what the world tells its owner, a line of JSON each.

@@ -25,16 +25,18 @@ import (
 
 // World is a ground from inside.
 type World struct {
-	spec     Spec
-	engines  *engine.Builder
-	group    *cgroup.Group
-	fabric   atomic.Pointer[network.Fabric] // nil before the network stands
-	images   *images
-	regions  []*region
-	stores   []*store
-	runner   *part.Runner
-	log      *slog.Logger
-	arrivals *arrivals
+	spec      Spec
+	engines   *engine.Builder
+	group     *cgroup.Group
+	fabric    atomic.Pointer[network.Fabric] // nil before the network stands
+	images    *images
+	regions   []*region
+	stores    []*store
+	git       *gitHost // nil without delivery
+	runner    *part.Runner
+	log       *slog.Logger
+	arrivals  *arrivals
+	delivered chan Delivered
 
 	standing   atomic.Bool // every part is ready
 	kubeconfig sync.Mutex  // one file for all regions
@@ -109,11 +111,12 @@ func newWorld(spec Spec) (*World, error) {
 		return nil, err
 	}
 	w := &World{
-		spec:     spec,
-		engines:  &engine.Builder{CacheDir: spec.Dirs.Cache, Source: spec.Engines},
-		group:    group,
-		arrivals: newArrivals(),
-		log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		spec:      spec,
+		engines:   &engine.Builder{CacheDir: spec.Dirs.Cache, Source: spec.Engines},
+		group:     group,
+		arrivals:  newArrivals(),
+		delivered: make(chan Delivered, 1),
+		log:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	w.images = newImages(w)
 	for i, r := range spec.Regions {
@@ -121,6 +124,9 @@ func newWorld(spec Spec) (*World, error) {
 	}
 	for i, name := range spec.Stores {
 		w.stores = append(w.stores, newStore(w, i, name))
+	}
+	if spec.Delivery {
+		w.git = newGitHost(w)
 	}
 	w.runner, err = part.NewRunner(w.parts(), func(e part.Event) { w.tell(Event{Part: &e}) })
 	return w, err
@@ -175,6 +181,9 @@ func (w *World) stop(ctx context.Context) error {
 	for _, s := range w.stores {
 		wg.Go(func() { w.runner.StopOne(ctx, s.part) })
 	}
+	if w.git != nil {
+		wg.Go(func() { w.runner.StopOne(ctx, w.git.part) })
+	}
 	wg.Wait()
 	return nil
 }
@@ -209,6 +218,11 @@ func (w *World) listen() error {
 			w.arrivals.add(m.Ready, m.Dir)
 		case m.Made != "":
 			w.images.made(m)
+		case m.Delivered != nil:
+			select {
+			case w.delivered <- *m.Delivered:
+			default: // once is enough: from then on Argo CD looks itself
+			}
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nines-ha/nines/internal/cgroup"
 	"github.com/nines-ha/nines/internal/namespace"
 )
@@ -33,6 +35,9 @@ type Spec struct {
 	Group      *cgroup.Group  // nil: the caller's
 	StopSignal syscall.Signal // 0: SIGTERM
 	StopWithin time.Duration  // then SIGKILL; 0: 5 s
+	// NoNewPrivileges keeps the child, and what it starts, from gaining any by a
+	// set-uid program.
+	NoNewPrivileges bool
 	// RestartAfter is the pause before a child that ended by itself is started
 	// again; 0 leaves it ended.
 	RestartAfter time.Duration
@@ -113,6 +118,12 @@ func (p *Process) launch() (*exec.Cmd, error) {
 		if s.Namespaces != nil {
 			if err := s.Namespaces.Enter(); err != nil {
 				return err
+			}
+		}
+		if s.NoNewPrivileges {
+			// Of this thread, which ends with Thread; the child inherits it.
+			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+				return fmt.Errorf("no new privileges: %w", err)
 			}
 		}
 		return cmd.Start()

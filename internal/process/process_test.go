@@ -31,6 +31,10 @@ func child(manner string) {
 		os.Exit(3)
 	case "ends well":
 		os.Exit(0)
+	case "tells":
+		status, _ := os.ReadFile("/proc/self/status")
+		fmt.Println(string(status))
+		os.Exit(0)
 	case "ignores SIGTERM":
 		signal.Ignore(syscall.SIGTERM)
 	case "notes SIGINT":
@@ -225,6 +229,18 @@ func TestStopBetweenTwoLives(t *testing.T) {
 	p := start(t, s)
 	eventually(t, "ended", func() bool { return p.PID() == 0 })
 	p.Stop(t.Context())
+}
+
+func TestNoNewPrivileges(t *testing.T) {
+	for _, none := range []bool{false, true} {
+		s := spec(t, "tells")
+		s.NoNewPrivileges = none
+		p := start(t, s)
+		<-p.Done()
+		if want := map[bool]string{false: "NoNewPrivs:\t0", true: "NoNewPrivs:\t1"}[none]; !logHas(s, want, 1)() {
+			t.Errorf("%t: the child is not told %q", none, want)
+		}
+	}
 }
 
 func TestStartThatFailsSaysWhat(t *testing.T) {

@@ -41,6 +41,7 @@ func (m mesh) destination(service system.Service) *networking.DestinationRule {
 		Spec: networkingapi.DestinationRule{
 			Host:     m.host(service.Name),
 			ExportTo: []string{".", IngressNamespace},
+			Subsets:  m.subsets(service),
 			TrafficPolicy: &networkingapi.TrafficPolicy{
 				LoadBalancer:     m.balancing(service),
 				ConnectionPool:   m.pool(service),

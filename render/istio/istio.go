@@ -70,6 +70,17 @@ func Render(sys *system.System, region string, options Options) ([]render.File, 
 	return list, nil
 }
 
+// SharedConfig is of what Render returns the configuration of the mesh itself. It is
+// to be there before the first proxy starts: which statistics a proxy keeps it
+// learns at its start, and never again.
+func SharedConfig(sys *system.System) ([]render.File, error) {
+	files := render.NewSet("")
+	if err := (mesh{system: sys}).shared(files); err != nil {
+		return nil, fmt.Errorf("render the mesh of %s: %w", sys.Name, err)
+	}
+	return files.Files()
+}
+
 // mesh is a system with what its rules are made from.
 type mesh struct {
 	system  *system.System

@@ -31,6 +31,16 @@ const (
 
 // platform is what holds for the whole mesh.
 func (m mesh) platform(files *render.Set) error {
+	if err := m.shared(files); err != nil {
+		return err
+	}
+	files.Add(platformFolder+"peerauthentication.yaml", m.strict(SystemNamespace, "default"))
+	files.Add(platformFolder+"telemetry.yaml", m.telemetry())
+	return nil
+}
+
+// shared is the user's part of the mesh's configuration.
+func (m mesh) shared(files *render.Set) error {
 	config, err := m.meshConfig()
 	if err != nil {
 		return err
@@ -40,8 +50,6 @@ func (m mesh) platform(files *render.Set) error {
 		ObjectMeta: m.common(SystemNamespace, SharedConfigMap),
 		Data:       map[string]string{"mesh": config},
 	})
-	files.Add(platformFolder+"peerauthentication.yaml", m.strict(SystemNamespace, "default"))
-	files.Add(platformFolder+"telemetry.yaml", m.telemetry())
 	return nil
 }
 
@@ -60,7 +68,7 @@ func (m mesh) meshConfig() (string, error) {
 			TerminationDrainDuration:        durationpb.New(gatewayDrain),
 			// Keys of an elliptic curve: a handshake costs a fraction of what RSA's does.
 			ProxyMetadata:     map[string]string{"ECC_SIGNATURE_ALGORITHM": "ECDSA"},
-			ProxyStatsMatcher: &meshapi.ProxyConfig_ProxyStatsMatcher{InclusionRegexps: statistics},
+			ProxyStatsMatcher: &meshapi.ProxyConfig_ProxyStatsMatcher{InclusionRegexps: m.statistics()},
 		},
 		ExtensionProviders: []*meshapi.MeshConfig_ExtensionProvider{{
 			Name: logProvider,

@@ -168,7 +168,7 @@ func (m mesh) inside(service system.Service) *networking.VirtualService {
 // outside is how those outside reach it, through the gateway.
 func (m mesh) outside(service system.Service) *networking.VirtualService {
 	meta := m.meta(service)
-	meta.Name += "-public"
+	meta.Name = publicName(service)
 	return &networking.VirtualService{
 		TypeMeta:   typed("networking", "VirtualService"),
 		ObjectMeta: meta,

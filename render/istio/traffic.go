@@ -61,6 +61,9 @@ func (m mesh) at(service system.Name) *networkingapi.Destination {
 // destinations share what no header sends elsewhere. Which one a request gets
 // is drawn once: its retries go to the same.
 func (m mesh) destinations(service system.Service) []*networkingapi.HTTPRouteDestination {
+	if service.Canary.On() {
+		return m.versions(service)
+	}
 	rest := service.Rest().Whole()
 	if rest == 100 {
 		return []*networkingapi.HTTPRouteDestination{m.to(service.Name, 0)}

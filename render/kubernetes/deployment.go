@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"time"
 
+	rollouts "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +44,7 @@ func (w workload) deployment() *appsv1.Deployment {
 					MaxSurge:       new(intstr.FromString("25%")),
 				},
 			},
-			Template: corev1.PodTemplateSpec{ObjectMeta: w.podMeta(), Spec: w.pod()},
+			Template: w.template(),
 		},
 	}
 	// Replicas that follow the load belong to the autoscaler: a number here
@@ -52,6 +53,11 @@ func (w workload) deployment() *appsv1.Deployment {
 		d.Spec.Replicas = new(int32(replicas.Min))
 	}
 	return d
+}
+
+// template is the same for a Deployment and for a Rollout.
+func (w workload) template() corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{ObjectMeta: w.podMeta(), Spec: w.pod()}
 }
 
 func (w workload) podMeta() metav1.ObjectMeta {
@@ -122,7 +128,7 @@ func (w workload) spread() []corev1.TopologySpreadConstraint {
 			TopologyKey:        key,
 			WhenUnsatisfiable:  otherwise,
 			LabelSelector:      &metav1.LabelSelector{MatchLabels: w.selector()},
-			MatchLabelKeys:     []string{"pod-template-hash"},
+			MatchLabelKeys:     []string{w.revisionLabel()},
 			NodeAffinityPolicy: new(corev1.NodeInclusionPolicyHonor),
 			NodeTaintsPolicy:   new(corev1.NodeInclusionPolicyHonor),
 		}
@@ -131,6 +137,15 @@ func (w workload) spread() []corev1.TopologySpreadConstraint {
 		constraint(corev1.LabelTopologyZone, corev1.DoNotSchedule),
 		constraint(corev1.LabelHostname, corev1.ScheduleAnyway),
 	}
+}
+
+// revisionLabel is what tells the pods of one revision from those of another. A key
+// that no pod has would be left out of account without a word.
+func (w workload) revisionLabel() string {
+	if w.canary() {
+		return rollouts.DefaultRolloutUniqueLabelKey
+	}
+	return appsv1.DefaultDeploymentUniqueLabelKey
 }
 
 func seconds(d time.Duration) int64 {

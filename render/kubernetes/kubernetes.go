@@ -29,7 +29,8 @@ type Options struct {
 // digest, of each service that is built from source; for a service that names
 // an image it may hold the digest that the image has been found at.
 func Render(sys *system.System, region string, images map[string]string, options Options) ([]render.File, error) {
-	if _, ok := sys.Region(region); !ok {
+	home, ok := sys.Region(region)
+	if !ok {
 		return nil, fmt.Errorf("render %s: there is no region %q in it; name one of its regions", sys.Name, region)
 	}
 	files := render.NewSet(path.Join("apps", string(sys.Name)))
@@ -45,7 +46,7 @@ func Render(sys *system.System, region string, images map[string]string, options
 		if options.Mesh {
 			service.Drain = service.Drain.InMesh()
 		}
-		w := workload{system: sys, service: service, image: image, variables: variables(sys, service), mesh: options.Mesh}
+		w := workload{system: sys, service: service, image: image, variables: variables(sys, service), mesh: options.Mesh, zones: home.Zones}
 		add := func(name string, object any) {
 			files.Add(path.Join(string(service.Name), name), object)
 		}
@@ -54,7 +55,12 @@ func Render(sys *system.System, region string, images map[string]string, options
 			add("configmap.yaml", w.configMap())
 		}
 		add("service.yaml", w.endpoint())
-		add("deployment.yaml", w.deployment())
+		if w.canary() {
+			add("service-canary.yaml", w.canaryService())
+			add("rollout.yaml", w.rollout())
+		} else {
+			add("deployment.yaml", w.deployment())
+		}
 		if service.Scale.Replicas.Min > 1 {
 			add("poddisruptionbudget.yaml", w.budget())
 		}
@@ -76,7 +82,11 @@ type workload struct {
 	image     string
 	variables map[string]string
 	mesh      bool
+	zones     int
 }
+
+// canary says whether a new version takes over step by step, which only a mesh can.
+func (w workload) canary() bool { return w.mesh && w.service.Canary.On() }
 
 func namespace(sys *system.System, mesh bool) *corev1.Namespace {
 	labels := map[string]string{"app.kubernetes.io/part-of": string(sys.Name), "app.kubernetes.io/managed-by": "nines"}

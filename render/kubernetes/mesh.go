@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"encoding/json"
 	"maps"
+	"strconv"
 
 	"github.com/nines-ha/nines/system"
 )
@@ -59,8 +60,21 @@ func (w workload) annotations() map[string]string {
 	if w.mesh {
 		maps.Copy(all, w.proxyAnnotations())
 	}
+	if w.mesh && w.system.Deliver.On() {
+		maps.Copy(all, w.metricsAnnotations())
+	}
 	if len(all) == 0 {
 		return nil
 	}
 	return all
+}
+
+// metricsAnnotations tell the injector where the library has a service's metrics, and
+// the sidecar's agent then adds them to its own: behind mutual TLS nobody else can ask.
+func (w workload) metricsAnnotations() map[string]string {
+	return map[string]string{
+		"prometheus.io/scrape": "true",
+		"prometheus.io/port":   strconv.Itoa(w.service.Probes.Port),
+		"prometheus.io/path":   "/metrics",
+	}
 }

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	rollouts "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -26,7 +27,27 @@ func (w workload) budget() *policyv1.PodDisruptionBudget {
 	} else {
 		budget.Spec.MaxUnavailable = new(amount(w.service.Disruption.MaxUnavailable))
 	}
+	if w.canary() {
+		w.boundEvictions(&budget.Spec)
+	}
 	return budget
+}
+
+// boundEvictions says the same by how many may be away. The budget is of both
+// versions together, so that with a number which must be there the old one would
+// stand in for every replica of the canary, and all of these could be taken at once.
+func (w workload) boundEvictions(spec *policyv1.PodDisruptionBudgetSpec) {
+	if least, n := w.service.Disruption.MinAvailable, w.service.Scale.Replicas.Min; !least.IsZero() {
+		spec.MinAvailable, spec.MaxUnavailable = nil, new(intstr.FromInt32(int32(n-least.Of(n))))
+	}
+}
+
+// target is what the autoscaler scales.
+func (w workload) target() autoscalingv2.CrossVersionObjectReference {
+	if w.canary() {
+		return autoscalingv2.CrossVersionObjectReference{APIVersion: rollouts.SchemeGroupVersion.String(), Kind: "Rollout", Name: string(w.service.Name)}
+	}
+	return autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: string(w.service.Name)}
 }
 
 func amount(a system.Amount) intstr.IntOrString {
@@ -45,7 +66,7 @@ func (w workload) autoscaler() *autoscalingv2.HorizontalPodAutoscaler {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
 		ObjectMeta: w.meta(),
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: string(w.service.Name)},
+			ScaleTargetRef: w.target(),
 			MinReplicas:    new(int32(scale.Replicas.Min)),
 			MaxReplicas:    int32(scale.Replicas.Max),
 			Metrics: []autoscalingv2.MetricSpec{{
