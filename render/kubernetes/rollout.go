@@ -15,7 +15,9 @@ const (
 	// A step is judged anyway; this only keeps a replica that ends at once from
 	// being asked.
 	canaryReadySeconds = 5
-	// A revision that is so close goes back in one step. The history must be longer.
+	// To one of so many revisions a Rollout goes back in one step and judges nothing, so
+	// that a revert is quick; Argo Rollouts does not ask whether it was ever the stable
+	// one. The history must be longer.
 	rollbackRevisions = 3
 	revisionHistory   = 5
 	// Twice what news of endpoints and weights take to each proxy is less than this.
