@@ -15,11 +15,8 @@ const (
 	// A step is judged anyway; this only keeps a replica that ends at once from
 	// being asked.
 	canaryReadySeconds = 5
-	// To one of so many revisions a Rollout goes back in one step and judges nothing, so
-	// that a revert is quick; Argo Rollouts does not ask whether it was ever the stable
-	// one. The history must be longer.
-	rollbackRevisions = 3
-	revisionHistory   = 5
+	// For people to look at: none of them comes back without an analysis.
+	revisionHistory = 5
 	// Twice what news of endpoints and weights take to each proxy is less than this.
 	leastLinger = 30 * time.Second
 	// Percent of the replicas of a version with which it can be given what it is to
@@ -55,7 +52,6 @@ func (w workload) rollout() *rollouts.Rollout {
 			Template:                w.template(),
 			MinReadySeconds:         canaryReadySeconds,
 			RevisionHistoryLimit:    new(int32(revisionHistory)),
-			RollbackWindow:          &rollouts.RollbackWindowSpec{Revisions: rollbackRevisions},
 			ProgressDeadlineSeconds: new(int32(seconds(canary.Deadline))),
 			ProgressDeadlineAbort:   true,
 			Strategy: rollouts.RolloutStrategy{Canary: &rollouts.CanaryStrategy{
