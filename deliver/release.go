@@ -209,6 +209,9 @@ func passing(text string) bool {
 
 // follow tells how the rollout goes.
 func (a *arrival) follow(at time.Time, w workload, metrics []Metric, tell func(Event)) {
+	if !a.seen && w.stable {
+		metrics = nil // what promoted it is over
+	}
 	if !a.seen || w.Rollout != a.rollout {
 		a.seen, a.rollout = true, w.Rollout
 		rollout := w.Rollout

@@ -120,7 +120,8 @@ func rolloutLine(r deliver.Rollout) string {
 	switch {
 	case r.Inconclusive():
 		b.WriteString("; waits: the analysis could not tell")
-	case r.Message != "" && r.Message != r.Paused:
+	// Steps tell more than that they are not over.
+	case r.Message != "" && r.Message != r.Paused && r.Message != "waiting for all steps to complete":
 		b.WriteString("; " + r.Message)
 	}
 	return b.String()
