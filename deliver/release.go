@@ -35,6 +35,7 @@ type sight struct {
 	at                    time.Time
 	application, workload *unstructured.Unstructured // nil: there is none
 	sets, runs            []unstructured.Unstructured
+	pods                  []unstructured.Unstructured // of the version that the Rollout is about
 	err                   error
 }
 
@@ -131,6 +132,11 @@ func (a *arrival) take(r Release, s sight, tell func(Event)) error {
 		}
 		if metrics, err = metricsOf(w, s.runs); err != nil {
 			return err
+		}
+		if w.Canary.Ready < w.Canary.Wanted {
+			if w.Canary.Why, err = whyNot(s.pods); err != nil {
+				return err
+			}
 		}
 	}
 	a.unseen, a.absent = time.Time{}, time.Time{}

@@ -115,6 +115,9 @@ func rolloutLine(r deliver.Rollout) string {
 	}
 	if r.Canary.Wanted > 0 {
 		fmt.Fprintf(&b, "; canary %d of %d pods ready", r.Canary.Ready, r.Canary.Wanted)
+		if r.Canary.Why != "" {
+			b.WriteString(" (" + r.Canary.Why + ")")
+		}
 	}
 	fmt.Fprintf(&b, "; stable %d of %d pods ready", r.Stable.Ready, r.Stable.Wanted)
 	switch {
