@@ -87,6 +87,9 @@ func Up(ctx context.Context, config Config, watch func(*Owner)) error {
 		return err
 	}
 	defer o.lock.Close()
+	if err := h.room(); err != nil {
+		return err
+	}
 	return o.own(ctx, watch)
 }
 

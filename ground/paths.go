@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nines-ha/nines/ground/world"
 )
 
@@ -91,6 +93,23 @@ func Names() ([]string, error) {
 		}
 	}
 	return names, err
+}
+
+// leastRoom is what a run writes at the least: etcd alone sets 64 MB aside for its
+// log, in each region.
+const leastRoom = 1 << 30
+
+// room refuses a disk that is full, before programs end for want of it and say so
+// only in the middle of what else they say.
+func (h home) room() error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(h.dir, &stat); err != nil {
+		return fmt.Errorf("look for room in %s: %w", h.dir, err)
+	}
+	if free := stat.Bavail * uint64(stat.Bsize); free < leastRoom {
+		return fmt.Errorf("%d MiB are free in %s, and a run needs %d MiB there: make room, or set XDG_STATE_HOME to a directory on a larger disk", free>>20, h.dir, leastRoom>>20)
+	}
+	return nil
 }
 
 // waitUnlocked returns when no owner holds the lock.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/ground/doctor"
 	"github.com/nines-ha/nines/ground/engine"
 )
@@ -38,7 +39,11 @@ fields are only ever added.`,
 					return err
 				}
 			}
-			report := doctor.Run(command.Context(), doctor.Here(cache), doctor.Checks())
+			state, err := ground.States()
+			if err != nil {
+				return err
+			}
+			report := doctor.Run(command.Context(), doctor.Here(cache, state), doctor.Checks())
 			if asJSON {
 				encoder := json.NewEncoder(command.OutOrStdout())
 				encoder.SetIndent("", "  ")

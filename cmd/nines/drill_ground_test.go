@@ -26,12 +26,18 @@ type program struct {
 
 func build(t *testing.T) program {
 	t.Helper()
+	return buildFor(t, "fleet", "name: fleet\n", "name: drilled\n")
+}
+
+// buildFor takes the description of an example, with changes to its text.
+func buildFor(t *testing.T, example string, changes ...string) program {
+	t.Helper()
 	p := program{dir: t.TempDir()}
 	p.path = filepath.Join(p.dir, "nines")
 	if out, err := exec.Command("go", "build", "-o", p.path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	body, err := os.ReadFile("../../examples/fleet/nines.yaml")
+	body, err := os.ReadFile(filepath.Join("../../examples", example, "nines.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +49,13 @@ func build(t *testing.T) program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.NewReplacer("name: fleet\n", "name: drilled\n", "../../fleet/vehicle", vehicle).Replace(string(body))
+	text := string(body)
+	for pair := range slices.Chunk(append(changes, "../../fleet/vehicle", vehicle), 2) {
+		if !strings.Contains(text, pair[0]) {
+			t.Fatalf("the description of %s has no %q", example, pair[0])
+		}
+		text = strings.ReplaceAll(text, pair[0], pair[1])
+	}
 	p.file = filepath.Join(p.dir, "nines.yaml")
 	if err := os.WriteFile(p.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

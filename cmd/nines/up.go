@@ -32,7 +32,7 @@ func newUpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the described system on real clusters on this machine",
-		Long: `Up builds what is missing (the first time that takes some eighteen minutes on
+		Long: `Up builds what is missing (the first time that takes eighteen to thirty minutes on
 two cores), starts a Kubernetes cluster for each region with real nodes in each zone,
 and applies what "nines render" prints. It owns what it starts: it stays in the
 foreground until Ctrl-C, or with --detach until "nines down". Nothing outside its

@@ -46,7 +46,8 @@ func wellMachine() *Machine {
 			"etc/ssl/certs/ca-certificates.crt":           {},
 		},
 		CPUs:     2,
-		Dirs:     []string{"/var/cache/nines"},
+		Cache:    "/var/cache/nines",
+		State:    "/var/lib/nines",
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
 		Run:      func(context.Context, string, ...string) (string, error) { return "go1.26.8", nil },
 		Isolated: func(context.Context, uintptr, string, string, ...string) error { return nil },
@@ -69,7 +70,8 @@ func bareMachine() *Machine {
 			"sys/fs/cgroup/cgroup.controllers":       {Data: []byte("cpu pids\n")},
 		},
 		CPUs:     1,
-		Dirs:     []string{"/var/cache/nines"},
+		Cache:    "/var/cache/nines",
+		State:    "/var/lib/nines",
 		LookPath: func(string) (string, error) { return "", errors.New("executable file not found in $PATH") },
 		Run: func(context.Context, string, ...string) (string, error) {
 			return "", errors.New("executable file not found in $PATH")
@@ -166,6 +168,11 @@ func TestChecksNotice(t *testing.T) {
 		{file("proc/meminfo", "MemTotal: 5000000 kB\nMemAvailable: 4000000 kB\n"), "memory", Failed},
 		{func(m *Machine) { m.Free = func(string) (uint64, error) { return 9 << 30, nil } }, "disk", Failed},
 		{func(m *Machine) { m.Free = func(string) (uint64, error) { return 0, errors.New("no such device") } }, "disk", Failed},
+		{func(m *Machine) {
+			m.Free = func(dir string) (uint64, error) {
+				return map[string]uint64{"/var/cache/nines": 64 << 30, "/var/lib/nines": 1 << 30}[dir], nil
+			}
+		}, "disk", Failed},
 		{file("proc/sys/fs/inotify/max_user_instances", "127"), "inotify", Warning},
 		{func(m *Machine) { m.Listen = func(string) error { return errors.New("in use") } }, "ports", Warning},
 		{file("proc/sys/kernel/osrelease", "5.12.19"), "kernel", Failed},
@@ -298,7 +305,7 @@ func TestHereLeavesNothing(t *testing.T) {
 		return fmt.Sprint(own, names, groups, files)
 	}
 	before := trace()
-	report := Run(t.Context(), Here(filepath.Join(dir, "cache", "nines")), Checks())
+	report := Run(t.Context(), Here(filepath.Join(dir, "cache", "nines"), filepath.Join(dir, "state", "nines")), Checks())
 	if after := trace(); after != before {
 		t.Errorf("left behind: %s, before: %s", after, before)
 	}

@@ -11,7 +11,7 @@ import (
 
 // Missing returns the names of the packages that this machine lacks.
 func Missing() []string {
-	return Here().missing()
+	return Here("", "").missing()
 }
 
 func (m *Machine) missing() []string {
@@ -28,7 +28,7 @@ func (m *Machine) missing() []string {
 // does nothing when nothing is missing. Without root or apt-get it fails with
 // the command that a person must run.
 func InstallPackages(ctx context.Context, story io.Writer) error {
-	m := Here()
+	m := Here("", "")
 	return m.install(ctx, story, aptGet(story))
 }
 

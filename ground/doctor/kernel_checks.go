@@ -161,7 +161,7 @@ func cgroups(_ context.Context, m *Machine) (string, bool) {
 }
 
 func overlays(ctx context.Context, m *Machine) (string, bool) {
-	for _, dir := range m.Dirs {
+	for _, dir := range []string{m.Cache, m.State} {
 		if err := m.Overlay(ctx, dir); err != nil {
 			return fmt.Sprintf("for %s: %v", dir, err), false
 		}

@@ -22,7 +22,8 @@ type Machine struct {
 	Files fs.FS // the root file system
 	UID   int
 	CPUs  int
-	Dirs  []string // where engines, images and data go; they need not exist yet
+	Cache string // folder of engines and images; need not exist yet
+	State string // folder of what clusters keep, data and logs, likewise
 
 	LookPath func(name string) (string, error)
 	// Run runs a command and returns what it printed.
@@ -38,13 +39,14 @@ type Machine struct {
 }
 
 // Here returns the machine that the program runs on. The ground will write to
-// dirs.
-func Here(dirs ...string) *Machine {
+// cache and state.
+func Here(cache, state string) *Machine {
 	return &Machine{
 		Files:    os.DirFS("/"),
 		UID:      os.Geteuid(),
 		CPUs:     runtime.NumCPU(),
-		Dirs:     dirs,
+		Cache:    cache,
+		State:    state,
 		LookPath: exec.LookPath,
 		Run:      run,
 		Isolated: isolated,

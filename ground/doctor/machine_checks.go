@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	diskNeeded = 10 << 30
+	cacheNeeded = 10 << 30
+	stateNeeded = 2 << 30
 	// A machine sold with 6 GB reports a little less.
 	memoryNeeded  = 5632 << 20
 	memoryWanted  = 3 << 30
@@ -49,8 +50,8 @@ func machineChecks() []Check {
 		},
 		{
 			ID: "disk", What: "disk space", bad: Failed,
-			Why: "compiled engines, their build cache, images and data need 10 GiB",
-			Fix: "free some space, or set XDG_CACHE_HOME to a larger disk",
+			Why: "compiled engines, their build cache and images need 10 GiB, clusters with their logs and data 2 GiB",
+			Fix: "free some space, or set XDG_CACHE_HOME and XDG_STATE_HOME to a larger disk",
 			run: disk,
 		},
 		{
@@ -108,13 +109,16 @@ func meminfo(files fs.FS, name string) (uint64, error) {
 func disk(_ context.Context, m *Machine) (string, bool) {
 	held := true
 	var found []string
-	for _, dir := range m.Dirs {
-		bytes, err := m.Free(dir)
+	for _, place := range []struct {
+		dir    string
+		needed uint64
+	}{{m.Cache, cacheNeeded}, {m.State, stateNeeded}} {
+		bytes, err := m.Free(place.dir)
 		if err != nil {
 			return err.Error(), false
 		}
-		held = held && bytes >= diskNeeded
-		found = append(found, fmt.Sprintf("%s free for %s", size(bytes), dir))
+		held = held && bytes >= place.needed
+		found = append(found, fmt.Sprintf("%s free for %s", size(bytes), place.dir))
 	}
 	return strings.Join(found, ", "), held
 }

@@ -36,16 +36,21 @@ func (h *Host) Publish(port int, program string) error {
 		return err
 	}
 	helper := fmt.Sprintf("!'%s' git credential --from '%s'", escape(program), escape(h.config.Dir))
+	// A user's GIT_SSL_CAINFO comes before sslCAInfo, so there is a folder besides.
 	config := fmt.Sprintf(`# Written by nines at each start, and gone with the ground.
 [url %[1]s]
 	insteadOf = %[2]s
 [http %[1]s]
 	sslCAInfo = %[3]s
+	sslCAPath = %[6]s
 	proxy =
 [credential %[4]s]
 	helper =
 	helper = %[5]s
-`, quote(base+"/"), quote("https://"+h.config.Host+"/"), quote(o.CAFile), quote(base), quote(helper))
+`, quote(base+"/"), quote("https://"+h.config.Host+"/"), quote(o.CAFile), quote(base), quote(helper), quote(filepath.Dir(o.CAFile)))
+	if err := os.MkdirAll(filepath.Dir(o.CAFile), 0o700); err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		name string
 		body []byte
@@ -77,7 +82,7 @@ func ReadOutside(dir string) (Outside, error) {
 func outside(dir string, a Access) Outside {
 	return Outside{
 		Access: a, Remote: "https://" + a.Host + Path,
-		File: filepath.Join(dir, Writer+".json"), CAFile: filepath.Join(dir, "ca.crt"), Config: filepath.Join(dir, "gitconfig"),
+		File: filepath.Join(dir, Writer+".json"), CAFile: filepath.Join(dir, "ca", "ca.crt"), Config: filepath.Join(dir, "gitconfig"),
 	}
 }
 

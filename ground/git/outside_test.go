@@ -20,13 +20,21 @@ func TestCloneOutlivesTheHost(t *testing.T) {
 [ "$1 $2 $3 $4 $5" = "git credential --from `+run+` get" ] && echo username=nines && echo password=`+writes+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	other, err := pki.New("another")
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := filepath.Join(t.TempDir(), "others.crt")
+	if err := os.WriteFile(others, other.PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	git := func(dir string, args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "git", args...)
 		cmd.Dir = dir
 		cmd.Env = []string{
 			"PATH=" + os.Getenv("PATH"), "HOME=" + home, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
-			"https_proxy=http://127.0.0.1:1", // of the user's; loopback is not behind it
+			"https_proxy=http://127.0.0.1:1", "GIT_SSL_CAINFO=" + others, // of the user's, for other hosts
 		}
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -450,18 +451,23 @@ func TestFilesForThisMachine(t *testing.T) {
 	if o.URL != "https://127.0.0.1:7443/platform.git" || o.Username != Writer || o.Password != writes || o.Remote != "https://git.lab.example/platform.git" || !bytes.Equal(o.CA, ca.PEM) {
 		t.Errorf("read %+v", o)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 3 {
-		t.Errorf("%d files, %v", len(entries), err)
-	}
-	for _, e := range entries {
-		info, err := e.Info()
+	files := 0
+	err = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files++
+		info, err := d.Info()
 		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s has the mode %v, %v", e.Name(), info.Mode(), err)
+			t.Errorf("%s has the mode %v, %v", name, info.Mode(), err)
 		}
-		if body, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || bytes.Contains(body, []byte(writes)) != (e.Name() == "nines.json") || bytes.Contains(body, []byte(reads)) {
-			t.Errorf("%s holds a password it should not, or lacks one: %v", e.Name(), err)
+		if body, err := os.ReadFile(name); err != nil || bytes.Contains(body, []byte(writes)) != (name == o.File) || bytes.Contains(body, []byte(reads)) {
+			t.Errorf("%s holds a password it should not, or lacks one: %v", name, err)
 		}
+		return nil
+	})
+	if err != nil || files != 3 {
+		t.Errorf("%d files, %v", files, err)
 	}
 	for key, want := range map[string]string{
 		"url.https://127.0.0.1:7443/.insteadof":    "https://git.lab.example/",

@@ -178,7 +178,7 @@ func (r *region) deliveredAll(ctx context.Context) error {
 	}
 	missing := slices.DeleteFunc(slices.Clone(r.applications), func(name string) bool { return there[name] })
 	if len(missing) > 0 {
-		return fmt.Errorf("Argo CD has no Application %s yet", strings.Join(missing, ", "))
+		return fmt.Errorf("no Application %s in Argo CD yet", strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func delivered(a *manifest.Object) error {
 	if len(complaints) > 0 {
 		because = ": " + strings.Join(complaints, "; ")
 	}
-	return fmt.Errorf("Application %s is %s and %s%s", a.GetName(), word(sync), word(health), because)
+	return fmt.Errorf("the Application %s is %s and %s%s", a.GetName(), word(sync), word(health), because)
 }
 
 // word is for a state that nobody has told yet.

@@ -61,9 +61,11 @@ func (m mesh) subsets(service system.Service) []*networkingapi.Subset {
 
 // versionStatistics are what a canary is judged by besides, of the services that a
 // proxy knows and their subsets: how many answers there were, how long they took,
-// and how many were 429, with which a replica refuses. Each is there once: what
-// Envoy counts again by zone, or apart for callers from outside, is not taken.
-const versionStatistics = `^cluster\.outbound\|80\|(stable|canary)?\|[a-z0-9-]+\.[a-z0-9-]+\.svc\.cluster\.local;?\.upstream_rq_(completed|time|429)$`
+// how many were 429, with which a replica refuses, and how many a limit of requests
+// under way refused, which Envoy counts apart from those that wait. Each is there
+// once: what Envoy counts again by zone, or apart for callers from outside, is not
+// taken.
+const versionStatistics = `^cluster\.outbound\|80\|(stable|canary)?\|[a-z0-9-]+\.[a-z0-9-]+\.svc\.cluster\.local;?\.upstream_rq_(completed|time|429|active_overflow)$`
 
 func (m mesh) statistics() []string {
 	for _, service := range m.system.Services {

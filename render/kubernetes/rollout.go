@@ -15,11 +15,18 @@ const (
 	// A step is judged anyway; this only keeps a replica that ends at once from
 	// being asked.
 	canaryReadySeconds = 5
-	// A revision that is so close goes back in one step. The history must be longer.
+	// To one of so many revisions a Rollout goes back in one step and judges nothing, so
+	// that a revert is quick; Argo Rollouts does not ask whether it was ever the stable
+	// one. The history must be longer.
 	rollbackRevisions = 3
 	revisionHistory   = 5
 	// Twice what news of endpoints and weights take to each proxy is less than this.
 	leastLinger = 30 * time.Second
+	// Percent of the replicas of a version with which it can be given what it is to
+	// have: what the loss of a zone leaves, and a service must bear. It holds for the
+	// way back too. If all had to be there, a canary that was taken back would keep its
+	// share for as long as one replica of the old version is away.
+	enough = 66
 	// The port of discard, on which nobody listens.
 	nowhere = 9
 )
@@ -58,6 +65,7 @@ func (w workload) rollout() *rollouts.Rollout {
 				MaxUnavailable:             new(intstr.FromInt32(0)),
 				MaxSurge:                   new(intstr.FromString("25%")),
 				MinPodsPerReplicaSet:       new(w.leastCanary()),
+				ReplicaProgressThreshold:   &rollouts.ReplicaProgressThreshold{Type: rollouts.ProgressTypePercentage, Value: enough},
 				ScaleDownDelaySeconds:      new(int32(seconds(w.linger()))),
 				AbortScaleDownDelaySeconds: new(int32(seconds(w.linger()))),
 			}},

@@ -107,6 +107,7 @@ func rolloutProblems(t *testing.T, sys *system.System, service system.Service, f
 	promise(least >= 2 && least <= scale.Min && (least >= zones || least == scale.Min), "%d canaries of %d replicas in %d zones", least, scale.Min, zones)
 
 	grace := int32(*r.Spec.Template.Spec.TerminationGracePeriodSeconds)
+	promise(canary.ReplicaProgressThreshold.Type == rollouts.ProgressTypePercentage && canary.ReplicaProgressThreshold.Value <= 66 && canary.ReplicaProgressThreshold.Value > 50, "there is no way back while %+v of the old version are not there", canary.ReplicaProgressThreshold)
 	promise(!canary.DynamicStableScale, "the old version is scaled down while it is asked")
 	promise(*canary.ScaleDownDelaySeconds >= max(grace, 30) && *canary.AbortScaleDownDelaySeconds >= max(grace, 30), "replicas that leave are given %d s and %d s", *canary.ScaleDownDelaySeconds, *canary.AbortScaleDownDelaySeconds)
 	promise(r.Spec.ProgressDeadlineAbort && *r.Spec.ProgressDeadlineSeconds > r.Spec.MinReadySeconds+int32(service.Probes.Start/time.Second), "given up after %d s", *r.Spec.ProgressDeadlineSeconds)

@@ -17,11 +17,13 @@ const (
 	longestWindow = 30 * time.Minute
 	longestPause  = time.Minute // between two looks
 
-	// By how many percent of the requests a canary may be worse than the stable
-	// version is at the same time.
-	tolerance = 1
+	// How many more requests of a hundred a canary may fail than the stable version does
+	// at the same time, and how many more may be refused or have to be repeated.
+	tolerance     = 1
+	toleranceMore = 3
 
-	// A burst of a busy node fills a window that is shorter than this.
+	// One burst of a busy node can fill a window that is shorter than this, and one
+	// request that fails can be more than is allowed of a hundred.
 	burst = time.Minute
 
 	// How many times the failures that are allowed are too many in a short time, in
@@ -34,11 +36,12 @@ const (
 )
 
 // template judges a canary at each step. The step goes on when each metric has been
-// good for as long as it is to last, and the canary is taken back at once if one is
-// bad, or stays slow. Without enough requests a metric is neither: the step waits,
-// and after its deadline the canary is taken back too, and so it is when Prometheus
-// does not answer for so long. What remains is a metric that is neither, of a canary that is
-// asked: there the rollout stands still, for somebody to look at it.
+// good for as long as it is to last. The canary is taken back if one stays bad, and
+// at once if it fails ten times as often as it may. Without enough requests a metric
+// is neither: the step waits, and after its deadline the canary is taken back too,
+// and so it is when Prometheus does not answer for so long. What remains is a metric
+// that is neither, of a canary that is asked: there the rollout stands still, for
+// somebody to look at it.
 func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate {
 	c := service.Canary
 	window := min(c.Hold, longestWindow)
@@ -57,7 +60,7 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 	// With no limit of failures it has failed if it was not good once before Count.
 	requests.FailureLimit = new(intstr.FromInt32(-1))
 	// This one ends first.
-	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + m.slowLooks(window)))
+	look.Count = new(intstr.FromInt32(look.Count.IntVal + look.ConsecutiveSuccessLimit.IntVal + m.patience(window)))
 	look.InconclusiveLimit = look.Count
 
 	judge := func(name, expr, good, bad string) rollouts.Metric {
@@ -67,7 +70,7 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 		metric.FailureCondition = "len(result) == 2 && (" + bad + ")"
 		return metric
 	}
-	success := func(name string, window time.Duration, least system.Percent) rollouts.Metric {
+	success := func(name string, window time.Duration, least system.Percent, tolerance int) rollouts.Metric {
 		return judge(name,
 			pair(version(istio.CanarySubset, window).Success(), version(istio.StableSubset, window).Success(), least.Percent()),
 			fmt.Sprintf("result[0] >= %s && result[0] >= result[1] - %d", number(least.Percent()), tolerance),
@@ -75,25 +78,26 @@ func (m monitoring) template(service system.Service) *rollouts.AnalysisTemplate 
 	}
 	noMore := func(name, canary, stable string) rollouts.Metric {
 		return judge(name, pair(canary, stable, 0),
-			fmt.Sprintf("result[0] <= result[1] + %d", tolerance),
-			fmt.Sprintf("result[0] > result[1] + %d", tolerance))
+			fmt.Sprintf("result[0] <= result[1] + %d", toleranceMore),
+			fmt.Sprintf("result[0] > result[1] + %d", toleranceMore))
 	}
 	slow := judge("p99", pair(canary.P99(), stable.P99(), p99),
 		fmt.Sprintf("result[0] <= %s && result[0] <= result[1] + %s", number(p99), number(p99/2)),
 		fmt.Sprintf("result[0] > %s || result[0] > result[1] + %s", number(p99), number(p99/2)))
-	slow.FailureLimit = new(intstr.FromInt32(m.slowLooks(window)))
 
-	metrics := []rollouts.Metric{requests, success("success", window, c.Success)}
-	if early, ok := m.early(c); ok {
-		first := success("success-early", early.window, max(0, all-fastBurn*(all-c.Success)))
-		first.InitialDelay, first.Interval = early.delay, early.interval
-		first.Count, first.InconclusiveLimit = early.count, early.count
-		first.ConsecutiveSuccessLimit = nil
-		metrics = append(metrics, first)
-	}
-	metrics = append(metrics, slow,
+	early := m.early(c)
+	first := success("success-early", early.window, max(0, all-fastBurn*(all-c.Success)), fastBurn*tolerance)
+	first.InitialDelay, first.Interval = early.delay, early.interval
+	first.Count, first.InconclusiveLimit = early.count, early.count
+	first.FailureLimit, first.ConsecutiveSuccessLimit = new(intstr.FromInt32(0)), nil
+	metrics := []rollouts.Metric{
+		requests,
+		success("success", window, c.Success, tolerance),
+		first,
+		slow,
 		noMore("saturation", canary.Refused(), stable.Refused()),
-		noMore("retries", canary.Retries(), stable.Retries()))
+		noMore("retries", canary.Retries(), stable.Retries()),
+	}
 	object := metav1.ObjectMeta{Name: Template(service.Name), Namespace: string(m.system.Name), Labels: map[string]string{
 		"app.kubernetes.io/name":       string(service.Name),
 		"app.kubernetes.io/part-of":    string(m.system.Name),
@@ -119,7 +123,7 @@ func (m monitoring) look(c system.Canary, window time.Duration) rollouts.Metric 
 		Interval:                rollouts.DurationString(pause.String()),
 		ConsecutiveSuccessLimit: new(intstr.FromInt32(row)),
 		Count:                   new(intstr.FromInt32(count)),
-		FailureLimit:            new(intstr.FromInt32(0)),
+		FailureLimit:            new(intstr.FromInt32(m.patience(window))),
 		InconclusiveLimit:       new(intstr.FromInt32(count)),
 		ConsecutiveErrorLimit:   new(intstr.FromInt32(int32(c.Deadline / errorPause))),
 	}
@@ -130,9 +134,9 @@ func (m monitoring) pause(window time.Duration) time.Duration {
 	return max(min(max(m.scrape, window/samples), longestPause).Truncate(time.Second), time.Second)
 }
 
-// slowLooks is how often a canary may look slow: as often as one burst is in the
-// window. It is taken back if it was slow again.
-func (m monitoring) slowLooks(window time.Duration) int32 {
+// patience is how often a canary may look bad: as often as one burst is in the
+// window. It is taken back if it stays so.
+func (m monitoring) patience(window time.Duration) int32 {
 	if window >= burst {
 		return 1
 	}
@@ -146,21 +150,18 @@ type early struct {
 }
 
 // early looks at the shortest window that says something, from then on until the
-// step has lasted, so that a canary which fails much is not asked for all of a long
-// step. It takes nothing for good that the others do not.
-func (m monitoring) early(c system.Canary) (early, bool) {
-	window := samples * usualInterval
-	if c.Hold < 2*window {
-		return early{}, false
-	}
+// step has lasted, and needs one look: a canary that fails much is not asked for all
+// of a long step. It takes nothing for good that the others do not.
+func (m monitoring) early(c system.Canary) early {
+	window := min(samples*usualInterval, c.Hold)
 	pause := min(max(usualInterval, c.Hold/20), longestPause).Truncate(time.Second)
 	delay := window + m.scrape
 	return early{
 		window:   window,
 		delay:    rollouts.DurationString(delay.String()),
 		interval: rollouts.DurationString(pause.String()),
-		count:    new(intstr.FromInt32(1 + int32((c.Hold-delay)/pause))),
-	}, true
+		count:    new(intstr.FromInt32(1 + int32(max(c.Hold-delay, 0)/pause))),
+	}
 }
 
 func query(expr string) rollouts.MetricProvider {

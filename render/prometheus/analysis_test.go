@@ -46,6 +46,7 @@ func TestVerdicts(t *testing.T) {
 		{"success", []float64{100, 50}, good},
 
 		{"success-early", []float64{99.5, 100}, good},
+		{"success-early", []float64{99, 100}, good},
 		{"success-early", []float64{98.9, 100}, bad},
 
 		{"p99", []float64{20, 20}, good},
@@ -55,8 +56,8 @@ func TestVerdicts(t *testing.T) {
 		{"p99", []float64{20, nan}, neither},
 
 		{"saturation", []float64{0, 0}, good},
-		{"saturation", []float64{1, 0}, good},
-		{"saturation", []float64{1.1, 0}, bad},
+		{"saturation", []float64{3, 0}, good},
+		{"saturation", []float64{3.1, 0}, bad},
 		{"saturation", []float64{30, 30}, good}, // too many are refused by both
 
 		{"retries", []float64{0, 0}, good},
@@ -105,7 +106,10 @@ func TestTemplate(t *testing.T) {
 					t.Fatalf("%s is looked at for ever", name)
 				}
 				if name == "success-early" {
-					if last := delay + interval*time.Duration(metric.Count.IntValue()-1); last > hold {
+					if metric.FailureLimit.IntValue() != 0 {
+						t.Errorf("%s is not at once", name)
+					}
+					if last := delay + interval*time.Duration(metric.Count.IntValue()-1); last > max(hold, delay) {
 						t.Errorf("%s makes a step of %s take %s", name, hold, last)
 					}
 					continue
@@ -119,7 +123,7 @@ func TestTemplate(t *testing.T) {
 					t.Errorf("requests are waited for until %s", last)
 				}
 				// Argo Rollouts refuses other numbers.
-				if count := metric.Count.IntValue(); count < max(metric.FailureLimit.IntValue(), 0)+row || count < metric.InconclusiveLimit.IntValue() {
+				if count := metric.Count.IntValue(); name != "requests" && metric.FailureLimit.IntValue() > 5 || count < max(metric.FailureLimit.IntValue(), 0)+row || count < metric.InconclusiveLimit.IntValue() {
 					t.Errorf("%s has not the looks that it asks for: %d", name, count)
 				}
 			}

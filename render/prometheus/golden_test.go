@@ -56,7 +56,7 @@ func TestStatisticsAreKept(t *testing.T) {
 	}
 	kept, asked := matcher(t, files), filter(t, renderAll(t, sys))
 	const cluster = "cluster.outbound|80|canary|vehicle.delivery.svc.cluster.local;."
-	for _, statistic := range []string{"completed", "5xx", "429", "retry", "pending_overflow", "time"} {
+	for _, statistic := range []string{"completed", "5xx", "429", "retry", "pending_overflow", "active_overflow", "time"} {
 		name := cluster + "upstream_rq_" + statistic
 		if !asked.MatchString(name) {
 			t.Errorf("%s is not asked for", name)

@@ -101,7 +101,9 @@ func TestQueries(t *testing.T) {
 			buckets(canaryOf, map[string]string{"250": "0+25x100", "500": "0+50x100", "+Inf": "0+50x100"}),
 			buckets(stableOf, map[string]string{"25": "0+950x100", "+Inf": "0+950x100"})}, "p99", both(495, 24.75)},
 		{"full", []map[string]string{completed(canaryOf, "gateway", "0+50x100"), busy,
-			one("envoy_cluster_upstream_rq", canaryOf, `response_code="429"`, "_x9 5+5x90")}, "saturation", both(20*15./20/3*2, 0)},
+			one("envoy_cluster_upstream_rq", canaryOf, `response_code="429"`, "_x9 5+5x90")}, "saturation", both(10, 0)},
+		{"full at the proxy", []map[string]string{completed(canaryOf, "gateway", "0+50x100"), busy,
+			{"envoy_cluster_upstream_rq_active_overflow" + fmt.Sprintf(canaryOf, "gateway", ""): "0+5x100"}}, "saturation", both(10, 0)},
 	} {
 		t.Run(test.name+"/"+test.metric, func(t *testing.T) {
 			dir := t.TempDir()

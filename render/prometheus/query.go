@@ -43,9 +43,10 @@ func rules() (string, error) {
 			Record: failed,
 			Expr:   `sum without (response_code_class) (envoy_cluster_upstream_rq{response_code_class="5xx"}) or 0 * envoy_cluster_upstream_rq_completed`,
 		}, {
-			// By a replica that is full, or by a limit of the proxy.
+			// By a replica that is full, or by a limit of the proxy: of requests that wait
+			// for a connection, or of those under way, which older proxies do not tell.
 			Record: refused,
-			Expr:   `(sum without (response_code) (envoy_cluster_upstream_rq{response_code="429"}) or 0 * envoy_cluster_upstream_rq_completed) + envoy_cluster_upstream_rq_pending_overflow`,
+			Expr:   `(sum without (response_code) (envoy_cluster_upstream_rq{response_code="429"}) or 0 * envoy_cluster_upstream_rq_completed) + envoy_cluster_upstream_rq_pending_overflow + (envoy_cluster_upstream_rq_active_overflow or 0 * envoy_cluster_upstream_rq_completed)`,
 		}},
 	}}})
 	return string(text), err

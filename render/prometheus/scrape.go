@@ -91,7 +91,7 @@ type relabel struct {
 
 // answers are the statistics that the queries are made of, as Envoy names them. What
 // it counts again for callers from outside or by zone is not among them.
-const answers = `^cluster\.outbound\|80\|[^|]*\|[^;]*;\.upstream_rq_(completed|5xx|429|retry|pending_overflow|time)$`
+const answers = `^cluster\.outbound\|80\|[^|]*\|[^;]*;\.upstream_rq_(completed|5xx|429|retry|(active|pending)_overflow|time)$`
 
 // slow is how often is asked what judges nothing.
 const slow = 15 * time.Second
@@ -141,7 +141,7 @@ func (m monitoring) proxies() job {
 			keep("__meta_kubernetes_pod_container_port_number", envoyPort),
 		}, named()...),
 		Metrics: []relabel{
-			keep("__name__", `envoy_cluster_upstream_rq(_completed|_retry|_pending_overflow|_time_(bucket|count|sum))?`),
+			keep("__name__", `envoy_cluster_upstream_rq(_completed|_retry|_(active|pending)_overflow|_time_(bucket|count|sum))?`),
 			// Minutes and hours are no answer, and each is a series.
 			dropMetric([]string{"__name__", "le"}, `envoy_cluster_upstream_rq_time_bucket;([36]0000|[36]00000|1800000|3600000)(\.0)?`),
 		},
