@@ -59,8 +59,9 @@ func (r Rollout) Inconclusive() bool { return r.Paused == "InconclusiveAnalysisR
 
 // Pods are those of one version.
 type Pods struct {
-	Ready  int `json:"ready"`
-	Wanted int `json:"wanted"`
+	Ready  int    `json:"ready"`
+	Wanted int    `json:"wanted"`
+	Why    string `json:"why,omitempty"` // one that is not ready cannot get so
 }
 
 // Metric is one measure of an analysis, with its last value.

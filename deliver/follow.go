@@ -43,6 +43,7 @@ var (
 	rollouts     = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"}
 	analysisRuns = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "analysisruns"}
 	deployments  = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	replicaSets  = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 )
 
@@ -113,10 +114,17 @@ func (f *Follower) one(ctx context.Context, region Region, r Release) (s sight) 
 	if s.workload, s.err = get(ctx, region.Objects.Resource(kind).Namespace(r.Namespace), r.Service); s.err != nil || s.workload == nil || r.Kind == KindDeployment {
 		return s
 	}
-	if s.sets, s.err = list(ctx, region.Objects.Resource(replicaSets).Namespace(r.Namespace)); s.err != nil {
+	if s.sets, s.err = list(ctx, region.Objects.Resource(replicaSets).Namespace(r.Namespace), ""); s.err != nil {
 		return s
 	}
-	s.runs, s.err = list(ctx, region.Objects.Resource(analysisRuns).Namespace(r.Namespace))
+	if s.runs, s.err = list(ctx, region.Objects.Resource(analysisRuns).Namespace(r.Namespace), ""); s.err != nil {
+		return s
+	}
+	hash, _, _ := unstructured.NestedString(s.workload.Object, "status", "currentPodHash")
+	stable, _, _ := unstructured.NestedString(s.workload.Object, "status", "stableRS")
+	if hash != "" && hash != stable {
+		s.pods, s.err = list(ctx, region.Objects.Resource(pods).Namespace(r.Namespace), hashLabel+"="+hash)
+	}
 	return s
 }
 
@@ -129,8 +137,8 @@ func get(ctx context.Context, from dynamic.ResourceInterface, name string) (*uns
 	return o, err
 }
 
-func list(ctx context.Context, from dynamic.ResourceInterface) ([]unstructured.Unstructured, error) {
-	all, err := from.List(ctx, metav1.ListOptions{Limit: mostListed})
+func list(ctx context.Context, from dynamic.ResourceInterface, labels string) ([]unstructured.Unstructured, error) {
+	all, err := from.List(ctx, metav1.ListOptions{LabelSelector: labels, Limit: mostListed})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

@@ -35,6 +35,7 @@ type sight struct {
 	at                    time.Time
 	application, workload *unstructured.Unstructured // nil: there is none
 	sets, runs            []unstructured.Unstructured
+	pods                  []unstructured.Unstructured // of the version that the Rollout is about
 	err                   error
 }
 
@@ -132,6 +133,11 @@ func (a *arrival) take(r Release, s sight, tell func(Event)) error {
 		if metrics, err = metricsOf(w, s.runs); err != nil {
 			return err
 		}
+		if w.Canary.Ready < w.Canary.Wanted {
+			if w.Canary.Why, err = whyNot(s.pods); err != nil {
+				return err
+			}
+		}
 	}
 	a.unseen, a.absent = time.Time{}, time.Time{}
 	if a.trouble != "" {
@@ -209,6 +215,9 @@ func passing(text string) bool {
 
 // follow tells how the rollout goes.
 func (a *arrival) follow(at time.Time, w workload, metrics []Metric, tell func(Event)) {
+	if !a.seen && w.stable {
+		metrics = nil // what promoted it is over
+	}
 	if !a.seen || w.Rollout != a.rollout {
 		a.seen, a.rollout = true, w.Rollout
 		rollout := w.Rollout

@@ -336,6 +336,20 @@ func TestNoApplication(t *testing.T) {
 	s.ends(TimedOut, "no Application vehicle-westeurope")
 }
 
+// What runs alone already is not measured any more.
+func TestPromotedBefore(t *testing.T) {
+	s := newScene(t, release)
+	s.at(0, sight{
+		application: app(t, later, "Synced", operation(wanted, "Succeeded", "")), workload: ro(t, newImage, "h2", "h2", "\n  phase: Healthy\n  currentStepIndex: 4"),
+		sets: []unstructured.Unstructured{set(t, "h2", newImage, 3, 3)},
+		runs: []unstructured.Unstructured{analysis(t, "vehicle-h2-4", "4", `[{name: success, phase: Successful, count: 1}]`)},
+	})
+	s.ends(Promoted, "")
+	if diff := cmp.Diff([]string{"sync 333333333 Synced Succeeded", "Healthy 4/4 0% 0+3"}, s.say); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Somebody pushed again before Argo CD looked: it never is at the commit itself.
 func TestOvertaken(t *testing.T) {
 	s := newScene(t, release)

@@ -115,12 +115,16 @@ func rolloutLine(r deliver.Rollout) string {
 	}
 	if r.Canary.Wanted > 0 {
 		fmt.Fprintf(&b, "; canary %d of %d pods ready", r.Canary.Ready, r.Canary.Wanted)
+		if r.Canary.Why != "" {
+			b.WriteString(" (" + r.Canary.Why + ")")
+		}
 	}
 	fmt.Fprintf(&b, "; stable %d of %d pods ready", r.Stable.Ready, r.Stable.Wanted)
 	switch {
 	case r.Inconclusive():
 		b.WriteString("; waits: the analysis could not tell")
-	case r.Message != "" && r.Message != r.Paused:
+	// Steps tell more than that they are not over.
+	case r.Message != "" && r.Message != r.Paused && r.Message != "waiting for all steps to complete":
 		b.WriteString("; " + r.Message)
 	}
 	return b.String()

@@ -552,6 +552,7 @@ func TestDeliveryStory(t *testing.T) {
 		{Sync: &deliver.Sync{Status: "Unknown", Revision: hash, Health: "Healthy", Error: `ComparisonError: failed to unmarshal "rollout.yaml"`}},
 		{Sync: &deliver.Sync{Status: "Synced", Revision: hash, Health: "Progressing", Operation: "Succeeded", Syncing: hash}},
 		{Rollout: &deliver.Rollout{Phase: "Progressing", Message: "more replicas need to be updated", Image: image, Step: 1, Steps: 6, Canary: pods(0, 1), Stable: pods(3, 3)}},
+		{Rollout: &deliver.Rollout{Phase: "Progressing", Image: image, Step: 1, Steps: 6, Canary: deliver.Pods{Wanted: 1, Why: "container vehicle ended with exit code 3: Error"}, Stable: pods(3, 3)}},
 		{Rollout: &deliver.Rollout{Phase: "Paused", Message: "CanaryPauseStep", Paused: "CanaryPauseStep", Image: image, Step: 2, Steps: 6, Weight: 20, Canary: pods(1, 1), Stable: pods(3, 3)}},
 		{Metric: &deliver.Metric{Name: "success-rate", Phase: "Running", Value: "0.9994", Count: 3}},
 		{Metric: &deliver.Metric{Name: "p99", Phase: "Failed", Value: "0.412", Count: 4, Failed: 2, Message: "failed (2) > failureLimit (1)"}},
