@@ -78,8 +78,8 @@ func addNode(t *testing.T, admin kubernetes.Interface, n int) {
 	node := newNode(n)
 	created, err := admin.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})
 	must(t, err)
-	for { // the controllers are quick
-		created.Status = node.Status
+	for { // the controllers are quick, and what they have written stays
+		created.Status.Conditions = node.Status.Conditions
 		_, err = admin.CoreV1().Nodes().UpdateStatus(t.Context(), created, metav1.UpdateOptions{})
 		if !apierrors.IsConflict(err) {
 			must(t, err)
