@@ -202,17 +202,17 @@ func absent(reference string, err error) error {
 // bring commits a deployment to its regions and follows it. What is in Git already
 // is followed only.
 func (f deployFlags) bring(ctx context.Context, j *journey, wanted deliver.Deployment) (d deliver.Deployment, v deliver.Verdict, err error) {
-	refuse, err := j.busy(ctx, wanted)
+	region, refuse, err := j.busy(ctx, wanted)
 	switch {
 	case err != nil && f.supersede && ctx.Err() == nil:
 		j.story.say("what runs cannot be asked for: %v", err)
 	case err != nil:
 		return d, v, err
 	case refuse != "" && f.supersede:
-		j.story.say("%s; superseded", refuse)
+		j.story.say("%s: %s; superseded", region, refuse)
 	case refuse != "":
 		return d, deliver.Verdict{
-			Outcome: deliver.Refused, Service: j.service, Image: wanted.Image, Region: strings.Join(wanted.Regions, ", "),
+			Outcome: deliver.Refused, Service: j.service, Image: wanted.Image, Region: region,
 			Because: refuse + "; wait for it (nines deploy --follow " + j.service + "), take it back (nines rollback " + j.service + "), or say --supersede",
 		}, nil
 	}
@@ -234,26 +234,26 @@ func (f deployFlags) bring(ctx context.Context, j *journey, wanted deliver.Deplo
 	return d, j.follow(ctx, d), nil
 }
 
-// busy says why a new version cannot come now, "" if it can.
-func (j *journey) busy(ctx context.Context, d deliver.Deployment) (string, error) {
+// busy says where and why a new version cannot come now, "" if it can.
+func (j *journey) busy(ctx context.Context, d deliver.Deployment) (region, why string, err error) {
 	states, err := j.now(ctx, d.Regions)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, s := range states {
 		inGit, err := j.image(s.Region)
 		switch {
 		case err != nil:
-			return "", err
+			return "", "", err
 		case s.Absent || s.Image == d.Image:
 		case s.Canary:
-			return fmt.Sprintf("%s: %s is on its way (%s at step %d of %d, weight %d %%), and its pods would go away under its requests",
-				s.Region, deliver.ShortImage(s.Image), strings.ToLower(s.Phase), s.Step, s.Steps, s.Weight), nil
+			return s.Region, fmt.Sprintf("%s is on its way (%s at step %d of %d, weight %d %%), and its pods would go away under its requests",
+				deliver.ShortImage(s.Image), strings.ToLower(s.Phase), s.Step, s.Steps, s.Weight), nil
 		case s.Image != inGit && inGit != d.Image:
-			return fmt.Sprintf("%s: Git holds %s, which has not arrived yet", s.Region, deliver.ShortImage(inGit)), nil
+			return s.Region, fmt.Sprintf("Git holds %s, which has not arrived yet", deliver.ShortImage(inGit)), nil
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 func (j *journey) now(ctx context.Context, regions []string) ([]deliver.State, error) {
