@@ -18,7 +18,9 @@ func newApplyCommand() *cobra.Command {
 		Long: `Apply builds and renders the description again and makes the running clusters
 hold exactly that: server-side, and what is no longer described is deleted. It
 waits until everything is ready, two minutes for each region at the most.
-Regions, zones, nodes and stores are made by "nines up" alone.`,
+Regions, zones, nodes and stores are made by "nines up" alone. Where the description
+says deliver it is refused, since Git is the only way in there: "nines deploy SERVICE"
+commits what the description has become.`,
 		Example: `  nines apply
   nines apply -f examples/fleet/nines.yaml`,
 		Args: cobra.NoArgs,

@@ -148,8 +148,9 @@ func metricLine(m deliver.Metric) string {
 	return text
 }
 
-// measured is a value, or those of canary and stable, as people read it. What is
-// no number stays as it is.
+// measured is a value, or those of canary and stable, as people read it. Where there
+// is one of two, the canary has none: too few have asked it. What is no number stays
+// as it is.
 func measured(value string) string {
 	var numbers []float64
 	if json.Unmarshal([]byte(value), &numbers) != nil {
@@ -163,6 +164,9 @@ func measured(value string) string {
 		return "no value"
 	}
 	var words []string
+	if len(numbers) == 1 && strings.HasPrefix(strings.TrimSpace(value), "[") {
+		words = append(words, "–")
+	}
 	for _, n := range numbers {
 		words = append(words, strconv.FormatFloat(n, 'g', 4, 64))
 	}

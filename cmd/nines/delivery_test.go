@@ -593,3 +593,14 @@ func TestDeliveryStory(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// One value of two is the stable version's: the canary has none.
+func TestMeasured(t *testing.T) {
+	for value, want := range map[string]string{
+		"[99.5,100]": "99.5 | 100", "[100]": "– | 100", "[]": "no value", "": "no value", "0.25": "0.25", "NaN": "NaN",
+	} {
+		if got := measured(value); got != want {
+			t.Errorf("%q is told as %q, want %q", value, got, want)
+		}
+	}
+}
