@@ -68,7 +68,7 @@ func ask(t *testing.T, url string) (counts *asked, stop func()) {
 // a lack of CPU decides nothing.
 func TestDelivery(t *testing.T) {
 	p := buildFor(t, "delivery", "name: delivery\n", "name: delivered\n",
-		"limits: {requests: 4, pending: 4}", "limits: {requests: 200, pending: 200}",
+		"limits: {requests: 64, pending: 64}", "limits: {requests: 200, pending: 200}",
 		"hold: 10s, deadline: 1m}", "hold: 10s, deadline: 3m, success: 98%, p99: 5s}")
 	defer p.run(t, time.Minute, "down", "--purge")
 	if _, code := p.run(t, 10*time.Minute, "up", "--detach", "--engines", "../../engines"); code != 0 {
