@@ -30,6 +30,7 @@ import (
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/internal/cgroup"
 	"github.com/nines-ha/nines/internal/namespace"
+	"github.com/nines-ha/nines/internal/overlay"
 	"github.com/nines-ha/nines/internal/pki"
 	"github.com/nines-ha/nines/internal/process"
 )
@@ -100,7 +101,7 @@ func New(config Config) *Host {
 		Args:            []string{StageName},
 		Env:             []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC", "GOMEMLIMIT=128MiB"},
 		Dir:             "/",
-		Root:            filepath.Join(config.Dir, "root"),
+		Root:            overlay.Path(config.Dir, "/"),
 		LogFile:         filepath.Join(config.LogDir, strings.ReplaceAll(config.Part, "/", "-")+".log"),
 		Namespaces:      h.machine,
 		Group:           config.Group,
@@ -135,7 +136,7 @@ func (h *Host) access(user, url, address string) Access {
 	return Access{URL: url, Host: h.config.Host, Address: address, Username: user, Password: h.passwords[user], CA: h.ca.PEM}
 }
 
-func (h *Host) path(inRoot string) string { return filepath.Join(h.config.Dir, "root", inRoot) }
+func (h *Host) path(inRoot string) string { return overlay.Path(h.config.Dir, inRoot) }
 
 func (h *Host) prepare(ctx context.Context) error {
 	if err := h.config.Group.Make(); err != nil {
@@ -150,12 +151,8 @@ func (h *Host) prepare(ctx context.Context) error {
 	if err := h.makeRepository(ctx); err != nil {
 		return err
 	}
-	set, err := namespace.NewNet()
+	set, err := namespace.NewAttached(func(machine *namespace.Set) error { return h.config.Attach(h.config.Address, machine) })
 	if err != nil {
-		return err
-	}
-	if err := h.config.Attach(h.config.Address, set); err != nil {
-		set.Close()
 		return err
 	}
 	*h.machine = *set
@@ -165,14 +162,11 @@ func (h *Host) prepare(ctx context.Context) error {
 // mount lays a writable layer over the shared root, and this program and the data
 // into it. The mounts are in the ground's own mount namespace and end with it.
 func (h *Host) mount() error {
-	upper, work, root := filepath.Join(h.config.Dir, "upper"), filepath.Join(h.config.Dir, "work"), filepath.Join(h.config.Dir, "root")
-	for _, dir := range []string{upper, work, root, h.config.Data} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(h.config.Data, 0o755); err != nil {
+		return err
 	}
-	if err := unix.Mount("overlay", root, "overlay", unix.MS_NOSUID, "lowerdir="+h.config.Root()+",upperdir="+upper+",workdir="+work); err != nil {
-		return fmt.Errorf("mount %s: %w", root, err)
+	if err := overlay.Mount(h.config.Dir, h.config.Root()); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -254,12 +248,5 @@ func (h *Host) ready(ctx context.Context) error {
 
 func (h *Host) undo(context.Context) error {
 	h.machine.Close()
-	var errs []error
-	for _, at := range []string{dataDir, programFile, "/"} {
-		err := unix.Unmount(h.path(at), unix.MNT_DETACH)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", at, err))
-		}
-	}
-	return errors.Join(errs...)
+	return overlay.Unmount(h.config.Dir, dataDir, programFile)
 }

@@ -75,12 +75,8 @@ func (c *Cluster) Parts(after ...string) []part.Part {
 }
 
 func (c *Cluster) plugIn() error {
-	set, err := namespace.NewNet()
+	set, err := namespace.NewAttached(func(s *namespace.Set) error { return c.config.Attach(c.config.Plan.ControlPlane(), s) })
 	if err != nil {
-		return err
-	}
-	if err := c.config.Attach(c.config.Plan.ControlPlane(), set); err != nil {
-		set.Close()
 		return err
 	}
 	*c.machine = *set

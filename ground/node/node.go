@@ -146,7 +146,7 @@ func (n *Node) boot(ctx context.Context) error {
 	if err := n.config.Group.Make(); err != nil {
 		return err
 	}
-	network, err := newMachine(n.attach)
+	network, err := namespace.NewAttached(n.attach)
 	if err != nil {
 		return err
 	}
@@ -209,18 +209,6 @@ func (n *Node) boot(ctx context.Context) error {
 	// Only now that pid 1 has left it may the group hand controllers down.
 	pods := n.config.Group.Child(podsGroup)
 	return errors.Join(n.config.Group.Child(systemGroup).Make(), pods.Make(), pods.Weigh(podsWeight))
-}
-
-func newMachine(attach Attach) (*namespace.Set, error) {
-	set, err := namespace.NewNet()
-	if err != nil {
-		return nil, err
-	}
-	if err := attach(set); err != nil {
-		set.Close()
-		return nil, err
-	}
-	return set, nil
 }
 
 func (n *Node) startPrograms(ctx context.Context) error {

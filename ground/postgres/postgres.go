@@ -27,6 +27,7 @@ import (
 	"github.com/nines-ha/nines/ground/part"
 	"github.com/nines-ha/nines/internal/cgroup"
 	"github.com/nines-ha/nines/internal/namespace"
+	"github.com/nines-ha/nines/internal/overlay"
 	"github.com/nines-ha/nines/internal/pki"
 	"github.com/nines-ha/nines/internal/process"
 )
@@ -95,7 +96,7 @@ func New(config Config) *Server {
 		Env:          []string{"PATH=" + binDir + ":/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"},
 		Dir:          "/",
 		LogFile:      filepath.Join(config.LogDir, config.Region+"-"+config.Name+".log"),
-		Root:         filepath.Join(config.Dir, "root"),
+		Root:         overlay.Path(config.Dir, "/"),
 		Namespaces:   s.machine,
 		Group:        config.Group,
 		StopSignal:   syscall.SIGINT, // fast shutdown: a checkpoint, no waiting for clients
@@ -123,7 +124,7 @@ func (s *Server) Host() string { return s.config.Host }
 // Access is how clients reach the server; valid once the part is ready.
 func (s *Server) Access() Access { return s.access }
 
-func (s *Server) path(inRoot string) string { return filepath.Join(s.config.Dir, "root", inRoot) }
+func (s *Server) path(inRoot string) string { return overlay.Path(s.config.Dir, inRoot) }
 
 func (s *Server) prepare(ctx context.Context) error {
 	if err := s.config.Group.Make(); err != nil {
@@ -143,12 +144,8 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err := s.initialise(ctx, int(uid), int(gid)); err != nil {
 		return err
 	}
-	set, err := namespace.NewNet()
+	set, err := namespace.NewAttached(func(machine *namespace.Set) error { return s.config.Attach(s.config.Address, machine) })
 	if err != nil {
-		return err
-	}
-	if err := s.config.Attach(s.config.Address, set); err != nil {
-		set.Close()
 		return err
 	}
 	*s.machine = *set
@@ -158,14 +155,11 @@ func (s *Server) prepare(ctx context.Context) error {
 // mount lays a writable layer over the shared root and the data into it. The
 // mounts are in the ground's own mount namespace and end with it.
 func (s *Server) mount() error {
-	upper, work, root := filepath.Join(s.config.Dir, "upper"), filepath.Join(s.config.Dir, "work"), filepath.Join(s.config.Dir, "root")
-	for _, dir := range []string{upper, work, root, s.config.Data} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(s.config.Data, 0o755); err != nil {
+		return err
 	}
-	if err := unix.Mount("overlay", root, "overlay", unix.MS_NOSUID, "lowerdir="+s.config.Root()+",upperdir="+upper+",workdir="+work); err != nil {
-		return fmt.Errorf("mount %s: %w", root, err)
+	if err := overlay.Mount(s.config.Dir, s.config.Root()); err != nil {
+		return err
 	}
 	for _, at := range []string{"/dev/shm", "/run/postgresql"} {
 		if err := os.MkdirAll(s.path(at), 0o755); err != nil {
@@ -293,14 +287,7 @@ func (s *Server) ready(ctx context.Context) error {
 
 func (s *Server) undo(context.Context) error {
 	s.machine.Close()
-	var errs []error
-	for _, at := range []string{filepath.Dir(dataDir), "/run/postgresql", "/dev/shm", "/"} {
-		err := unix.Unmount(s.path(at), unix.MNT_DETACH)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", at, err))
-		}
-	}
-	return errors.Join(errs...)
+	return overlay.Unmount(s.config.Dir, filepath.Dir(dataDir), "/run/postgresql", "/dev/shm")
 }
 
 // account finds a user in a passwd file.

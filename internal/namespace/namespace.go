@@ -151,6 +151,19 @@ func NewNet() (*Set, error) {
 	return &Set{Net: f}, nil
 }
 
+// NewAttached is NewNet with its network connected by attach.
+func NewAttached(attach func(*Set) error) (*Set, error) {
+	set, err := NewNet()
+	if err != nil {
+		return nil, err
+	}
+	if err := attach(set); err != nil {
+		set.Close()
+		return nil, err
+	}
+	return set, nil
+}
+
 // Sysctl sets kernel parameters of the network namespace of s, by path below
 // /proc/sys/net.
 func (s *Set) Sysctl(values map[string]string) error {
