@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/nines-ha/nines/ground"
 	"github.com/nines-ha/nines/ground/engine"
@@ -45,6 +46,10 @@ func manifests(ctx context.Context, sys *system.System, mesh bool) (map[string][
 	if err != nil {
 		return nil, err
 	}
+	return renderRegions(sys, images, mesh)
+}
+
+func renderRegions(sys *system.System, images map[string]string, mesh bool) (map[string][]ground.File, error) {
 	files := map[string][]ground.File{}
 	for _, r := range sys.Regions {
 		rendered, err := renderRegion(sys, string(r.Name), images, mesh)
@@ -79,10 +84,22 @@ func renderRegion(sys *system.System, region string, images map[string]string, m
 
 // configure is what a described system asks of a ground.
 func configure(sys *system.System, engines string, mesh bool, envoy string) (ground.Config, error) {
+	// Files and Deliver are called at once, for as long as the same start lasts.
+	var built sync.Once
+	var images map[string]string
+	var failed error
+	build := func(ctx context.Context) (map[string]string, error) {
+		built.Do(func() { images, failed = buildImages(ctx, sys) })
+		return images, failed
+	}
 	config := ground.Config{
 		Name: string(sys.Name), Mesh: mesh, Envoy: envoy, Delivery: sys.Deliver.On(),
 		Files: func(ctx context.Context) (map[string][]ground.File, error) {
-			return manifests(ctx, sys, mesh)
+			images, err := build(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return renderRegions(sys, images, mesh)
 		},
 	}
 	if mesh {
@@ -108,7 +125,7 @@ func configure(sys *system.System, engines string, mesh bool, envoy string) (gro
 		return config, err
 	}
 	config.Deliver = func(ctx context.Context, host ground.GitAccess) (ground.Delivered, error) {
-		images, err := buildImages(ctx, sys)
+		images, err := build(ctx)
 		if err != nil {
 			return ground.Delivered{}, err
 		}

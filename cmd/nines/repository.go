@@ -16,9 +16,6 @@ import (
 	"github.com/nines-ha/nines/system"
 )
 
-// monitoring is the folder of what render/prometheus writes for the platform.
-const monitoring = "platform/monitoring/"
-
 // rolloutsEngine brings the manifests of Argo Rollouts.
 const rolloutsEngine = "argo-rollouts"
 
@@ -64,7 +61,7 @@ func release(sys *system.System, tree []render.File, region string, images map[s
 func rendered(sys *system.System, region string, images map[string]string) (services, metrics []render.File, err error) {
 	files, err := renderRegion(sys, region, images, true)
 	for _, f := range files {
-		if name, of := strings.CutPrefix(f.Path, monitoring); of {
+		if name, of := strings.CutPrefix(f.Path, prometheus.Folder+"/"); of {
 			metrics = append(metrics, render.File{Path: name, Body: f.Body})
 			continue
 		}

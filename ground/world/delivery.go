@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/nines-ha/nines/ground/argo"
 	"github.com/nines-ha/nines/ground/manifest"
@@ -29,11 +30,42 @@ type Delivered struct {
 	Applications []string
 }
 
+// delivery is a region's part in it. But for the definitions it is the first one's.
+type delivery struct {
+	definitions, argo, root *manifest.Set
+
+	argoObjects  []*manifest.Object
+	applications []string // that Argo CD is to have
+	live         dynamic.ResourceInterface
+}
+
 // deliverer is whom Argo CD is to the clusters that it is not in.
 const deliverer = "nines:argo-cd"
 
 // delivers says whether this is the cluster that Argo CD runs in.
 func (r *region) delivers() bool { return r.world.spec.Delivery && r == r.world.regions[0] }
+
+func (r *region) prepareDelivery(root *rest.Config) (err error) {
+	if !r.world.spec.Delivery {
+		return nil
+	}
+	d := &r.delivery
+	if d.definitions, err = manifest.NewSet("definitions", root); err != nil || !r.delivers() {
+		return err
+	}
+	if d.argo, err = manifest.NewSet("argo-cd", root); err != nil {
+		return err
+	}
+	if d.root, err = manifest.NewSet("root", root); err != nil {
+		return err
+	}
+	client, err := dynamic.NewForConfig(root)
+	if err != nil {
+		return err
+	}
+	d.live = client.Resource(applications).Namespace(argo.Namespace)
+	return nil
+}
 
 // deliveryParts are Argo CD and what it has to bring about before anything is ready.
 func (r *region) deliveryParts() []part.Part {
@@ -44,7 +76,7 @@ func (r *region) deliveryParts() []part.Part {
 	return []part.Part{
 		{
 			Name: r.part("argo-cd"), Needs: needs, About: "Argo CD, from its own manifests",
-			Prepare: r.applyArgo, Ready: func(ctx context.Context) error { return r.argo.Ready(ctx, r.argoObjects) }, Within: 3 * time.Minute,
+			Prepare: r.applyArgo, Ready: func(ctx context.Context) error { return r.delivery.argo.Ready(ctx, r.delivery.argoObjects) }, Within: 3 * time.Minute,
 		},
 		{
 			Name: r.part("delivery"), Needs: append(r.world.deliverable(), r.part("argo-cd")), About: "what Argo CD makes of the repository",
@@ -70,7 +102,7 @@ func (r *region) definitionParts() []part.Part {
 			if err != nil {
 				return err
 			}
-			return r.definitions.Apply(ctx, objects)
+			return r.delivery.definitions.Apply(ctx, objects)
 		},
 	}}
 }
@@ -112,10 +144,10 @@ func (r *region) applyArgo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.argoObjects, err = manifest.Decode("argo-cd", body); err != nil {
+	if r.delivery.argoObjects, err = manifest.Decode("argo-cd", body); err != nil {
 		return err
 	}
-	return r.argo.Apply(ctx, r.argoObjects)
+	return r.delivery.argo.Apply(ctx, r.delivery.argoObjects)
 }
 
 // letDeliver gives Argo CD of another region what it has in its own by upstream's
@@ -138,7 +170,7 @@ func (r *region) letDeliver(ctx context.Context) error {
 func (r *region) applyRoot(ctx context.Context) error {
 	select {
 	case d := <-r.world.delivered:
-		r.applications = d.Applications
+		r.delivery.applications = d.Applications
 		var objects []*manifest.Object
 		for _, f := range d.Root {
 			list, err := manifest.Decode(f.Path, f.Body)
@@ -147,7 +179,7 @@ func (r *region) applyRoot(ctx context.Context) error {
 			}
 			objects = append(objects, list...)
 		}
-		return r.root.Apply(ctx, objects)
+		return r.delivery.root.Apply(ctx, objects)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -157,15 +189,7 @@ var applications = schema.GroupVersionResource{Group: "argoproj.io", Version: "v
 
 // deliveredAll says nil when each Application is what Git says, and healthy.
 func (r *region) deliveredAll(ctx context.Context) error {
-	config, err := r.cluster.Root()
-	if err != nil {
-		return err
-	}
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	list, err := client.Resource(applications).Namespace(argo.Namespace).List(ctx, metav1.ListOptions{})
+	list, err := r.delivery.live.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
@@ -176,7 +200,7 @@ func (r *region) deliveredAll(ctx context.Context) error {
 			return err
 		}
 	}
-	missing := slices.DeleteFunc(slices.Clone(r.applications), func(name string) bool { return there[name] })
+	missing := slices.DeleteFunc(slices.Clone(r.delivery.applications), func(name string) bool { return there[name] })
 	if len(missing) > 0 {
 		return fmt.Errorf("no Application %s in Argo CD yet", strings.Join(missing, ", "))
 	}

@@ -49,18 +49,14 @@ type region struct {
 	impaired impaired
 	probes   atomic.Int32 // that are under way
 
-	files       chan []File // what the cluster is to hold, from the owner
-	platform    *manifest.Set
-	mesh        *manifest.Set
-	apps        *manifest.Set
-	definitions *manifest.Set
-	argo        *manifest.Set
-	root        *manifest.Set
+	files    chan []File // what the cluster is to hold, from the owner
+	platform *manifest.Set
+	mesh     *manifest.Set
+	apps     *manifest.Set
 
 	platformObjects, meshObjects, appObjects []*manifest.Object // as last applied
 
-	argoObjects  []*manifest.Object
-	applications []string // that Argo CD is to have
+	delivery delivery
 }
 
 // machine is a node and where it stands.
@@ -222,16 +218,8 @@ func (r *region) applyAccess(ctx context.Context) error {
 	if r.apps, err = manifest.NewSet(r.world.spec.Name, root); err != nil {
 		return err
 	}
-	if r.definitions, err = manifest.NewSet("definitions", root); err != nil {
+	if err := r.prepareDelivery(root); err != nil {
 		return err
-	}
-	if r.delivers() {
-		if r.argo, err = manifest.NewSet("argo-cd", root); err != nil {
-			return err
-		}
-		if r.root, err = manifest.NewSet("root", root); err != nil {
-			return err
-		}
 	}
 	access, err := manifest.NewSet("access", root)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/nines-ha/nines/render"
 )
 
 const (
@@ -15,9 +17,6 @@ const (
 
 	// A replica must stay ready this long before a rollout goes on.
 	minReadySeconds = 10
-	// How long a pod waits on a node that nobody hears from. Zero would move
-	// every pod at a moment's silence.
-	unreachableSeconds = 15
 )
 
 // lookups are the resolver's options: a name with two dots is asked for as it is
@@ -83,11 +82,8 @@ func (w workload) pod() corev1.PodSpec {
 		},
 		DNSConfig:                 &corev1.PodDNSConfig{Options: lookups},
 		TopologySpreadConstraints: w.spread(),
-		Tolerations: []corev1.Toleration{
-			untilGone(corev1.TaintNodeNotReady),
-			untilGone(corev1.TaintNodeUnreachable),
-		},
-		Containers: []corev1.Container{w.container()},
+		Tolerations:               render.Tolerations(),
+		Containers:                []corev1.Container{w.container()},
 	}
 	if len(w.service.Stores) > 0 {
 		pod.SecurityContext.FSGroup = new(int64(user))
@@ -103,15 +99,6 @@ func (w workload) pod() corev1.PodSpec {
 		})
 	}
 	return pod
-}
-
-func untilGone(taint string) corev1.Toleration {
-	return corev1.Toleration{
-		Key:               taint,
-		Operator:          corev1.TolerationOpExists,
-		Effect:            corev1.TaintEffectNoExecute,
-		TolerationSeconds: new(int64(unreachableSeconds)),
-	}
 }
 
 // spread puts replicas evenly over zones, and as evenly over nodes as there

@@ -29,8 +29,8 @@ const (
 	Image = "quay.io/prometheus/prometheus:v3.16.0"
 )
 
-// folder is where all of it is, but for the AnalysisTemplates.
-const folder = "platform/monitoring"
+// Folder is where all of it is, but for the AnalysisTemplates.
+const Folder = "platform/monitoring"
 
 // Template is the name of a service's AnalysisTemplate, in the system's namespace.
 func Template(service system.Name) string {

@@ -33,9 +33,6 @@ const (
 	memory      = "128Mi"
 	memoryLimit = "512Mi"
 
-	// How long a pod waits on a node that nobody hears from, as services do.
-	unreachableSeconds = 15
-
 	configAnnotation = "nines-ha.github.io/config" // makes a change of it roll the pod
 )
 
@@ -49,7 +46,7 @@ func (m monitoring) add(files *render.Set) error {
 		return fmt.Errorf("encode the rules: %w", err)
 	}
 	data := map[string]string{configFile: config, rulesFile: rules}
-	add := func(name string, object any) { files.Add(path.Join(folder, name), object) }
+	add := func(name string, object any) { files.Add(path.Join(Folder, name), object) }
 	add("namespace.yaml", namespace())
 	add("serviceaccount.yaml", &corev1.ServiceAccount{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
@@ -155,24 +152,12 @@ func pod() corev1.PodSpec {
 			FSGroup:        new(int64(user)),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
-		Tolerations: []corev1.Toleration{
-			untilGone(corev1.TaintNodeNotReady),
-			untilGone(corev1.TaintNodeUnreachable),
-		},
-		Containers: []corev1.Container{container()},
+		Tolerations: render.Tolerations(),
+		Containers:  []corev1.Container{container()},
 		Volumes: []corev1.Volume{
 			{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: Name}}}},
 			{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse(diskLimit))}}},
 		},
-	}
-}
-
-func untilGone(taint string) corev1.Toleration {
-	return corev1.Toleration{
-		Key:               taint,
-		Operator:          corev1.TolerationOpExists,
-		Effect:            corev1.TaintEffectNoExecute,
-		TolerationSeconds: new(int64(unreachableSeconds)),
 	}
 }
 
