@@ -66,7 +66,7 @@ type host struct {
 func newHost(t *testing.T, set func(*server)) *host {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed; run: apt-get install git")
+		t.Fatal("git is not installed; run: make packages")
 	}
 	h := &host{t: t, log: &lines{}, project: t.TempDir()}
 	repository := filepath.Join(h.project, Repository)
