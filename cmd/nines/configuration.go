@@ -49,14 +49,16 @@ func manifests(ctx context.Context, sys *system.System, mesh bool) (map[string][
 	return renderRegions(sys, images, mesh)
 }
 
+// renderRegions leaves Prometheus out, which Argo CD alone brings: a ground puts the
+// secrets of stores into each namespace that it is given.
 func renderRegions(sys *system.System, images map[string]string, mesh bool) (map[string][]ground.File, error) {
 	files := map[string][]ground.File{}
 	for _, r := range sys.Regions {
-		rendered, err := renderRegion(sys, string(r.Name), images, mesh)
+		services, _, err := rendered(sys, string(r.Name), images, mesh)
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range rendered {
+		for _, f := range services {
 			files[string(r.Name)] = append(files[string(r.Name)], ground.File{Path: f.Path, Body: f.Body})
 		}
 	}

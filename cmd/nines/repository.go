@@ -28,7 +28,7 @@ func repository(sys *system.System, images map[string]string, remote string, fil
 		return nil, options, err
 	}
 	for _, r := range sys.Regions {
-		services, metrics, err := rendered(sys, string(r.Name), images)
+		services, metrics, err := rendered(sys, string(r.Name), images, true)
 		if err != nil {
 			return nil, options, err
 		}
@@ -49,7 +49,7 @@ func release(sys *system.System, tree []render.File, region string, images map[s
 	}
 	for i := range options.Regions {
 		if r := &options.Regions[i]; r.Name == region {
-			if r.Services, _, err = rendered(sys, region, images); err != nil {
+			if r.Services, _, err = rendered(sys, region, images, true); err != nil {
 				return nil, err
 			}
 		}
@@ -58,8 +58,8 @@ func release(sys *system.System, tree []render.File, region string, images map[s
 }
 
 // rendered parts what is of the services from what is of Prometheus.
-func rendered(sys *system.System, region string, images map[string]string) (services, metrics []render.File, err error) {
-	files, err := renderRegion(sys, region, images, true)
+func rendered(sys *system.System, region string, images map[string]string, mesh bool) (services, metrics []render.File, err error) {
+	files, err := renderRegion(sys, region, images, mesh)
 	for _, f := range files {
 		if name, of := strings.CutPrefix(f.Path, prometheus.Folder+"/"); of {
 			metrics = append(metrics, render.File{Path: name, Body: f.Body})
